@@ -48,7 +48,7 @@ FLAGS = [
     "-std=gnu11", "-Os", "-g0", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fno-builtin",
     "-fno-stack-protector", "-fno-sanitize=undefined", "-fno-asynchronous-unwind-tables", "-fno-pic",
     "-fno-omit-frame-pointer", "-fcf-protection=none", "-nostdlib", "-static", "-no-pie",
-    "-Wl,--build-id=none", "-Wl,-z,noexecstack",
+    "-Wl,--build-id=none", "-Wl,-z,noexecstack", "-Wl,--no-gc-sections",
 ]
 ROM_UNIT = 512
 ROM_LIMIT = 0xFF * ROM_UNIT
@@ -206,7 +206,7 @@ def _loaded_bytes(path: Path, name: str) -> bytes:
                 continue
             start, end = section["sh_addr"], section["sh_addr"] + section["sh_size"]
             if section["sh_type"] == "SHT_NOBITS" or end > ROM_LIMIT:
-                raise BuildError(f"{name}: {section.name} at {start:#x}..{end:#x} cannot be in a ROM linked at 0")
+                raise BuildError(f"{name}: {section.name} at {start:#x} cannot be in a ROM linked at 0")
             image.extend(bytes(max(0, end - len(image))))
             image[start:end] = section.data()
     return bytes(image)
