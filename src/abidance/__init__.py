@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Abidance: a conformance suite for hypervisor ABIs."""
