@@ -212,8 +212,9 @@ def _state(raw: _Raw) -> State:
     if values[0] not in Outcome.__members__.values():
         raise RecordError(f"record {raw.index}: outcome {values[0]} does not exist")
     before, after = values[2:2 + count], values[2 + count:2 + 2 * count]
-    *tail, mask = values[2 + 2 * count:]
-    return State(Outcome(values[0]), before, after, *tail, _optional(mask))
+    vector, error, eip, cs, cr2, flags, site, canary, irqs, kind, target, mask = values[2 + 2 * count:]
+    return State(Outcome(values[0]), before, after, vector, error, eip, cs, cr2, flags, site, canary, irqs,
+                 kind, target, _optional(mask))
 
 
 def _log_entry(words: tuple[int, ...], index: int) -> LogEntry:

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Between the files of the i386 port. */
+#ifndef ABIDANCE_I386_H
+#define ABIDANCE_I386_H
+
+#include "port.h"
+
+extern u32 trap_registers[NREGS]; /* of the context that the last outermost trap interrupted */
+void machine_leave_task(void);
+void patch(struct site *site, const struct target *target); /* E8, E9, native code or nops, padded with nops */
+
+#endif
