@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Protocol
 from abidance.errors import UsageError
 
 if TYPE_CHECKING:
-    from abidance.kernel.ops import Hello
+    from abidance.kernel.hello import Hello
 
 __all__ = ["MIB", "ROLES", "Artifact", "Capabilities", "Isolation", "Machine", "Platform", "Session"]
 
