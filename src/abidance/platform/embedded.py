@@ -34,6 +34,7 @@ __all__ = ["GUEST_HZ", "Embedded", "EmbeddedSession"]
 GUEST_HZ = 10_000_000
 EXCHANGE_DEADLINE = 10.0
 PATIENCE, GRACE = 5.0, 10.0
+_HANG_UP = 2.0
 REMEDY = "pip install unicorn==2.1.4"
 _CAPABILITIES = Capabilities(
     isolation=Isolation.SNAPSHOT, shared_memory=True, deterministic=True, injection=True,
@@ -176,7 +177,7 @@ class EmbeddedSession:
             took = time.monotonic() - started
             raise self._lost(f"the worker had not answered after {took:.1f} s and was killed") from error
         except SessionLost as error:
-            raise self._lost(str(error)) from error
+            raise self._lost(f"{error}; the worker {self._ending()}") from error
         match reply:
             case messages.Crashed(detail):
                 raise GuestCrashed(detail)
@@ -193,12 +194,19 @@ class EmbeddedSession:
         self._connection = None
         if self._process is None:
             return SessionLost(why)
-        status = self._process.poll()
         child.end(self._process)
         self._errors.seek(0)
         words = self._errors.read(2000).decode(errors="replace").strip()
-        ending = "" if status is None else f"; the worker ended with status {status}"
-        return SessionLost(why + ending + (f": {words}" if words else ""))
+        return SessionLost(why + (f": {words}" if words else ""))
+
+    def _ending(self) -> str:
+        """How the worker ended, given a moment to do so once it has hung up."""
+        if self._process is None:
+            return "was not started"
+        try:
+            return f"ended with status {self._process.wait(_HANG_UP)}"
+        except subprocess.TimeoutExpired:
+            return "hung up and went on"
 
 
 def _search_path() -> str:

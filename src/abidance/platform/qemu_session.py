@@ -18,6 +18,7 @@ import mmap
 import os
 import re
 import socket
+import subprocess
 import tempfile
 import threading
 import time
@@ -36,6 +37,7 @@ IDLE = 0.05
 EXCHANGE_DEADLINE = 10.0
 _SPIN = 100e-6
 _NAP, _LONGEST_NAP = 50e-6, 1e-3
+_HANG_UP = 2.0
 _SNAPSHOT = "hello"
 _REGISTERS = re.compile(r"\b(EIP|ESP|CR0|CR2|CR3)=([0-9a-f]{8})")
 
@@ -65,11 +67,22 @@ class QemuSession:
         """Process id of QEMU."""
         return self._process.pid
 
+    @property
+    def resting(self) -> bool:
+        """Whether the machine is stopped because nobody has wanted anything of it."""
+        return self._stopped
+
     def start(self, deadline: float) -> None:
         """Start QEMU, wait for HELLO, take the snapshot."""
         until = time.monotonic() + deadline
         self._spawn()
-        self._monitor.connect(deadline=deadline)
+        try:
+            self._monitor.connect(deadline=deadline)
+        except SessionLost:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_HANG_UP)
+            self._check()
+            raise
         if self._patient:
             until = float("inf")
         self._await(self._mailbox.greeted, until, "HELLO")
