@@ -15,7 +15,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from abidance.errors import InputError, Place, UsageError
@@ -23,7 +22,7 @@ from abidance.errors import InputError, Place, UsageError
 if TYPE_CHECKING:
     from abidance.spec import Specification
 
-__all__ = ["Case", "CaseDeclaration", "UntestedDeclaration", "case", "declarations", "untested"]
+__all__ = ["Case", "CaseDeclaration", "UntestedDeclaration", "case", "declarations", "is_glob", "label", "untested"]
 
 Body = Callable[..., None]
 Items = Sequence[Any] | Callable[["Specification"], Iterable[Any]]
@@ -93,7 +92,7 @@ class CaseDeclaration:
         pattern, at, wanted = name.partition("@")
         rev = int(wanted) if at and wanted.isdigit() else self.rev
         try:
-            found = [spec.clause(pattern)] if not _is_glob(pattern) else list(spec.match(pattern))
+            found = [spec.clause(pattern)] if not is_glob(pattern) else list(spec.match(pattern))
         except (KeyError, UsageError) as error:
             raise InputError(self.place, ident, f"no clause {pattern}",
                              mend="name a clause of the specification") from error
@@ -172,10 +171,6 @@ def _dashes(name: str) -> str:
     return name.strip("_").replace("_", "-")
 
 
-def _is_glob(name: str) -> bool:
+def is_glob(name: str) -> bool:
+    """Whether a clause name is a pattern."""
     return any(mark in name for mark in "*?[")
-
-
-def source_of(body: Body) -> Path:
-    """The file a case stands in."""
-    return Path(body.__code__.co_filename)

@@ -69,8 +69,18 @@ class Guest(Checks):
         return self.hello.registers
 
     def entry_number(self, entry: str | int) -> int:
-        """The number of an entry point; UsageError for a name the specification does not have."""
-        return self.spec.entry(entry).number
+        """The number of an entry point; UsageError for a name the specification does not have or
+        an entry point that is reached otherwise."""
+        number = self.spec.entry(entry).number
+        if number is None:
+            raise UsageError(f"{entry} has no call number")
+        return number
+
+    @classmethod
+    def discovered(cls, hello: Hello, spec: Specification) -> frozenset[str] | None:  # noqa: ARG003
+        """The entry points that the running implementation offers, as the test kernel found them;
+        None if the ABI has no way to ask."""
+        return None
 
     def offers(self, entry: str) -> bool:
         """Whether the profile declares this entry point as offered."""
@@ -91,6 +101,13 @@ class Guest(Checks):
              **regs: int) -> StateHandle:
         """Call an entry point: through its relocation, from a site patched in line as real guests
         do (`inline`), or its native instruction whatever the relocation (`native`)."""
+        return self.call_with(regs, entry, inline=inline, native=native, eflags=eflags, stack=stack,
+                              may_fault=may_fault)
+
+    def call_with(self, regs: Mapping[str, int], entry: str | int, *, inline: bool = False,
+                  native: bool = False, eflags: int | None = None, stack: Sequence[int] = (),
+                  may_fault: bool = False) -> StateHandle:
+        """`call` with its registers as a mapping."""
         mode = Mode.NATIVE if native else Mode.INLINE if inline else Mode.RELOCATION
         op = kernel.Call(self.entry_number(entry), mode, eflags, self._registers(regs), tuple(stack))
         how = "" if mode is Mode.RELOCATION else f" {mode.name.lower()}"

@@ -55,7 +55,8 @@ def mutant(name: str, *, violates: str, on: str = "reference",
     def declare(change: ChangeT) -> ChangeT:
         place = Place(change.__code__.co_filename, change.__code__.co_firstlineno)
         summary = (inspect.getdoc(change) or "").partition("\n")[0]
-        _add(change.__module__, Mutant(name, violates, on, summary, place, change=change, equivalent=equivalent))
+        made = Mutant(name, violates, on, summary, place, change=change, equivalent=equivalent)
+        _add(change.__module__, made)
         return change
     return declare
 

@@ -37,7 +37,8 @@ class Implementation:
     def machine(self, platform: str, mutant: Mutant | None = None) -> Machine:
         """The machine that runs this implementation on a platform."""
         if platform not in self.platforms:
-            raise UsageError(f"{self.name} does not run on {platform!r}; it runs on {', '.join(self.platforms)}")
+            known = ", ".join(self.platforms)
+            raise UsageError(f"{self.name} does not run on {platform!r}; it runs on {known}")
         if mutant is not None and mutant.on != self.name:
             raise UsageError(f"the mutant {mutant.name} is one of {mutant.on}, not of {self.name}")
         return self.make(platform, mutant)

@@ -19,6 +19,7 @@ from abidance.suite.handles import DoneHandle
 from abidance.suite.state import StateHandle
 
 if TYPE_CHECKING:
+    from abidance.kernel import Hello
     from abidance.platform import Session
     from abidance.spec import Profile, Specification
 
@@ -26,6 +27,7 @@ __all__ = ["GUEST", "VmiGuest", "Window"]
 
 FREE_LINEAR = 0x4000_0000
 """The first linear address of the range that the kernel leaves to cases; 4 MiB aligned."""
+RELOC, RELOCATION_NONE = 0x100, 0
 PIC_MASTER, PIC_SLAVE, PIT_CHANNEL0, PIT_COMMAND = 0x20, 0xA0, 0x40, 0x43
 OCW3_READ_IRR = 0x0A
 
@@ -65,6 +67,31 @@ class VmiGuest(Guest):
         self._next_page = 0
         self._next_window = FREE_LINEAR
         self._mapping_told = False
+
+    # -- relocations ----------------------------------------------------------------------------
+
+    @classmethod
+    def discovered(cls, hello: Hello, spec: Specification) -> frozenset[str]:
+        """The entry points whose relocation is not NONE, as fetched at start; none at all where no
+        ROM was accepted or VMI_Init failed."""
+        if not hello.number("abi.active", 0):
+            return frozenset()
+        numbered = [entry for entry in spec.entries if entry.number is not None]
+        return frozenset(entry.name for entry in numbered
+                         if cls._type(hello.number(f"reloc.{entry.number}", 0)) != RELOCATION_NONE)
+
+    def relocation(self, number: int, edx: int = 0) -> StateHandle:
+        """Ask VMI_GetRelocationInfo again for a call number; `.eax` address, `.edx` type in DL."""
+        return self.abi_op(RELOC, number, edx, name="VMI_GetRelocationInfo")
+
+    def fetched(self, entry: str | int) -> tuple[int, int]:
+        """The relocation fetched at start: (type, address); (0, 0) where no ROM is active."""
+        value = self.hello.number(f"reloc.{self.entry_number(entry)}", 0)
+        return self._type(value), value & 0xFFFF_FFFF
+
+    @staticmethod
+    def _type(value: int) -> int:
+        return value >> 32 & 0xFF
 
     # -- memory and page tables -----------------------------------------------------------------
 
@@ -107,19 +134,21 @@ class VmiGuest(Guest):
         return copy
 
     def announce(self, table: int, level: PageFlag, *, first: int = 0, count: int = 0,
-                 clone_of: int | None = None) -> StateHandle:
+                 clone_of: int | None = None) -> None:
         """Tell the implementation that a physical page becomes a page table or directory
         (AllocatePage, before it is hooked in); where the call is absent, nothing is needed."""
+        if self.fetched("AllocatePage")[0] == RELOCATION_NONE:
+            return
         flags = int(level) | (PageFlag.ZEROED if clone_of is None else PageFlag.CLONE)
         source = 0 if clone_of is None else clone_of >> 12
-        return self.call("AllocatePage", eax=table >> 12, edx=flags, ecx=source, stack=(first, count))
+        self.call("AllocatePage", eax=table >> 12, edx=flags, ecx=source, stack=(first, count))
 
     def tell_direct_map(self) -> None:
         """Give the implementation the hint that page-table entries are reached through the direct
         map (SetLinearMapping slot 0), once per case, as every guest does at start."""
         if not self._mapping_told:
             self._mapping_told = True
-            pages = self.hello.number("direct.size") // PAGE if "direct.size" in self.hello else 0x1000
+            pages = self.hello.number("ram.size") // PAGE
             self.call("SetLinearMapping", eax=0, edx=self.direct(0), ecx=pages, stack=(0,))
 
     def window(self, directory: int | None = None, *, linear: int | None = None) -> Window:
@@ -238,11 +267,11 @@ class VmiGuest(Guest):
 
     @property
     def user_stack(self) -> int:
-        """The top of the user stack page, 16 bytes below its end; linear."""
-        return self.hello.number("user.stack") + PAGE - 16
+        """16 bytes below the top of the user stack; linear."""
+        return self.hello.number("user.stack") - 16
 
     def selector(self, name: str) -> int:
-        """A selector of the test kernel: kernel.cs, kernel.ds, user.cs, user.ds, tss."""
+        """A selector of the test kernel: kernel.cs, kernel.ss, kernel.ds, user.cs, user.ds, tss."""
         return self.hello.number(f"selector.{name}")
 
     @staticmethod
