@@ -98,9 +98,8 @@ def test_every_freedom_that_a_profile_declares_is_permitted(vmi: Specification) 
 
 def test_guest_is_bound_too(vmi: Specification) -> None:
     assert {"guest", "implementation"} == {clause.binds.value for clause in own(vmi)}
-    assert {group for group in (clause.group for clause in own(vmi) if clause.binds is Binds.GUEST)} == {
-        group.name for group in vmi.groups if group.name != "others"
-    }
+    groups = {clause.group for clause in own(vmi) if clause.binds is Binds.GUEST}
+    assert groups == {group.name for group in vmi.groups if group.name != "others"}
 
 
 def test_registers_that_may_not_change_are_stamped_on_each_call_that_returns(vmi: Specification) -> None:
