@@ -36,9 +36,9 @@ class Bench:
     def __init__(self, folder: Path, *options: str) -> None:
         self.nonce = secrets.randbits(64)
         memory = folder / "ram"
-        command = [ENGINE, "-accel", "tcg", "-display", "none", "-no-reboot", "-nodefaults", "-no-user-config",
-                   "-m", "16M", "-machine", "pc,memory-backend=ram0", "-vga", "none", "-net", "none",
-                   "-object", f"memory-backend-file,id=ram0,size=16M,mem-path={memory},share=on",
+        command = [ENGINE, "-accel", "tcg", "-display", "none", "-no-reboot", "-nodefaults",
+                   "-no-user-config", "-m", "16M", "-machine", "pc,memory-backend=ram0", "-vga", "none",
+                   "-net", "none", "-object", f"memory-backend-file,id=ram0,size=16M,mem-path={memory},share=on",
                    "-kernel", str(kernel_image("i386", "vmi")),
                    "-append", f"mailbox={MAILBOX:#x} nonce={self.nonce:#x}", *options]
         memory.write_bytes(b"")
@@ -46,7 +46,8 @@ class Bench:
         with memory.open("r+b") as file:
             self.ram = mmap.mmap(file.fileno(), RAM)
         self.seq = 0
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent)
+        self.process = subprocess.Popen(  # no thread of ours runs between fork and exec
+            command, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent)  # noqa: PLW1509
         try:
             self.wait(lambda: self.word(READY) == 1, "HELLO")
             self.hello: Hello = decode_hello(self.take(Kind.HELLO))

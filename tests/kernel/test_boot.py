@@ -70,7 +70,8 @@ def test_memory_faults_are_answers(bench) -> None:
 
 def test_addresses_outside_are_refused(bench) -> None:
     size = bench.hello.number("ram.size")
-    assert bench.run(Read(Space.PHYSICAL, size, 4), Read(Space.LINEAR, 1 << 32, 4)) == (Refused(1), Refused(1))
+    answers = bench.run(Read(Space.PHYSICAL, size, 4), Read(Space.LINEAR, 1 << 32, 4))
+    assert answers == (Refused(1), Refused(1))
 
 
 def test_ports_and_settings(bench) -> None:

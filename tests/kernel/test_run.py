@@ -44,8 +44,8 @@ def execute(bench, name: str, **registers: int) -> State:
 def enter_user(bench, name: str, *, how: int = IRET, mode: Mode = Mode.INLINE, **registers: int) -> State:
     names = bench.hello.registers
     pairs = tuple((names.index(key), value) for key, value in registers.items())
-    (state,) = bench.run(Transfer(how, fragment(bench, name), sp=bench.hello.number("user.stack"), registers=pairs,
-                                  mode=mode))
+    stack = bench.hello.number("user.stack")
+    (state,) = bench.run(Transfer(how, fragment(bench, name), sp=stack, registers=pairs, mode=mode))
     assert isinstance(state, State)
     return state
 

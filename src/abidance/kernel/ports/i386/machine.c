@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * The machine at start: GDT, IDT, TSS, user area, interrupt controllers quiet; and what HELLO says of it. */
 #include "abi.h"
+#include "i386.h"
 
 enum { GDT_ENTRIES = 32, PAGE = 4096, PRESENT_USER = 7 };
 enum { MSR_SYSENTER_CS = 0x174, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP };
@@ -10,7 +11,7 @@ struct fragment { const char *name; u32 address; };
 
 extern u32 trap_vectors[256], direct_tables[4096];
 extern const struct fragment fragment_table[], fragment_table_end[];
-extern u8 user_code[], op_stack_guard[], kernel_end[];
+extern u8 user_code[], op_stack_guard[], ask_stack_guard[], kernel_end[];
 extern u8 double_fault_entry[], sysenter_entry[];
 
 const char *const port_name = "i386";
@@ -22,7 +23,7 @@ u64 gdt[PAGE / 8] __attribute__((aligned(4096)));
 u64 idt[PAGE / 8] __attribute__((aligned(4096)));
 static u8 user_data[PAGE] __attribute__((aligned(4096))), user_stack[PAGE] __attribute__((aligned(4096)));
 static u32 user_table[1024] __attribute__((aligned(4096)));
-static u8 trap_stack[8192] __attribute__((aligned(16))), double_fault_stack[8192] __attribute__((aligned(16)));
+static u8 trap_stack[8192] __attribute__((aligned(16))), double_fault_stacks[2][8192] __attribute__((aligned(16)));
 static char command_line[256];
 static u32 cpl_before, has_sysenter;
 u32 doorbell;
@@ -76,13 +77,19 @@ static void start_idt(void)
     __asm__ volatile("lidt %0" :: "m"(dtr) : "memory");
 }
 
+/* A double fault while another is being handled must not run on the same stack. */
+void machine_double_fault_stack(u32 depth)
+{
+    double_fault_tss.esp = (u32)double_fault_stacks[depth > 0] + sizeof double_fault_stacks[0];
+}
+
 /* The double fault's task, fresh; again after each use. */
 static void start_tasks(void)
 {
     double_fault_tss = (struct tss){
         .cr3 = physical(kernel_directory), .eip = (u32)double_fault_entry, .eflags = 2,
-        .esp = (u32)double_fault_stack + sizeof double_fault_stack, .cs = KERNEL_CS, .ss = KERNEL_DS,
-        .ds = KERNEL_DS, .es = KERNEL_DS, .io_map = sizeof(struct tss)};
+        .cs = KERNEL_CS, .ss = KERNEL_DS, .ds = KERNEL_DS, .es = KERNEL_DS, .io_map = sizeof(struct tss)};
+    machine_double_fault_stack(0);
     gdt[TSS_SELECTOR >> 3] &= ~((u64)2 << 40); /* not busy */
     gdt[DOUBLE_FAULT_SELECTOR >> 3] &= ~((u64)2 << 40);
     __asm__ volatile("ltr %w0" :: "r"(TSS_SELECTOR) : "memory");
@@ -95,6 +102,7 @@ static void start_memory(void)
     user_table[(USER_DATA >> 12) & 1023] = physical(user_data) | PRESENT_USER;
     user_table[(USER_STACK >> 12) & 1023] = physical(user_stack) | PRESENT_USER;
     direct_tables[physical(op_stack_guard) >> 12] = 0; /* a runaway stack must not reach the kernel's data */
+    direct_tables[physical(ask_stack_guard) >> 12] = 0;
     __asm__ volatile("movl %%cr3, %%eax; movl %%eax, %%cr3" ::: "eax", "memory");
 }
 
@@ -170,7 +178,8 @@ void port_hello(void)
     hello_number("kernel.tss", (u32)&kernel_tss);
     hello_number("kernel.gdt", (u32)gdt);
     hello_number("kernel.idt", (u32)idt);
-    hello_number("kernel.guard", (u32)op_stack_guard);
+    hello_number("kernel.guard.0", (u32)op_stack_guard);
+    hello_number("kernel.guard.1", (u32)ask_stack_guard);
     hello_number("sysenter", has_sysenter);
     hello_number("selector.kernel.cs", cs_now());
     hello_number("selector.kernel.ss", ss_now());

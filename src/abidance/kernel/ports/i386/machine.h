@@ -27,6 +27,8 @@
 
 #define NREGS 16
 #define SITE_SIZE 16
+#define NEAR_SLACK 512
+#define ASK_STACK_SIZE 8192
 
 #ifndef __ASSEMBLER__
 #include "core.h"

@@ -90,7 +90,10 @@ run_marker:     .long 0
 run_esp:        .long 0
 
         .balign 4096
-        .globl  op_stack_guard, op_stack, op_stack_top
-op_stack_guard: .skip 4096
+        .globl  op_stack_guard, op_stack, op_stack_top, ask_stack_guard, ask_stack, ask_stack_top
+op_stack_guard: .skip 4096              /* not mapped: whatever runs away ends in a double fault */
 op_stack:       .skip 8192
 op_stack_top:
+ask_stack_guard: .skip 4096
+ask_stack:      .skip ASK_STACK_SIZE    /* for near calls by the kernel itself */
+ask_stack_top:

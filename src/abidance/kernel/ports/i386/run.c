@@ -3,7 +3,7 @@
 #include "abi.h"
 #include "i386.h"
 
-enum { CANARY_WORDS = 64, CALL_REL32 = 0xE8, JMP_REL32 = 0xE9, NOP = 0x90, UD2 = 0x0B0F, REL32_LENGTH = 5 };
+enum { CANARY_WORDS = 256, CALL_REL32 = 0xE8, JMP_REL32 = 0xE9, NOP = 0x90, UD2 = 0x0B0F, REL32_LENGTH = 5 };
 enum { IF = 0x200, IOPL = 0x3000, ALWAYS_ONE = 2 };
 #define CANARY(address) (0xC0DEC0DEu ^ (u32)(address))
 

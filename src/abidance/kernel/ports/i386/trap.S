@@ -112,6 +112,13 @@ near_call:
         movl    40(%esp), %ebx          /* 9 words and the return address above us */
         movl    44(%esp), %eax
         movl    48(%esp), %edx
+        leal    -NEAR_SLACK(%esp), %ecx /* a callee may write above its frame: not into ours */
+        movl    %esp, %ebp
+        subl    $ask_stack, %ebp
+        cmpl    $ASK_STACK_SIZE, %ebp
+        jb      1f                      /* already there: an interrupt came while a callee ran */
+        movl    $(ask_stack_top - NEAR_SLACK), %ecx
+1:      movl    %ecx, %esp
         xorl    %ecx, %ecx
         call    *%ebx
         cld

@@ -54,6 +54,7 @@ static void handle(const struct trap_frame *f, u32 sp, u32 ss)
         .flags_register = f->flags_register, .sp = sp, .ss = ss, .mask = UNKNOWN, .nested = depth > 0};
     if (!depth++)
         keep_registers(f, sp, ss);
+    machine_double_fault_stack(depth);
     if (depth == 1) {
         trap.mask = ask(abi_module.interrupt_mask);
         if (f->vector == VECTOR_PAGE_FAULT || f->vector == VECTOR_DOUBLE_FAULT)
@@ -65,7 +66,7 @@ static void handle(const struct trap_frame *f, u32 sp, u32 ss)
         if (!setting_acknowledge)
             acknowledge(irq);
     }
-    depth--;
+    machine_double_fault_stack(--depth);
     if (is_irq && !setting_irq_policy)
         return;
     struct recovery *point = recover_point;
