@@ -38,7 +38,8 @@ class Bench:
         memory = folder / "ram"
         command = [ENGINE, "-accel", "tcg", "-display", "none", "-no-reboot", "-nodefaults",
                    "-no-user-config", "-m", "16M", "-machine", "pc,memory-backend=ram0", "-vga", "none",
-                   "-net", "none", "-object", f"memory-backend-file,id=ram0,size=16M,mem-path={memory},share=on",
+                   "-net", "none",
+                   "-object", f"memory-backend-file,id=ram0,size=16M,mem-path={memory},share=on",
                    "-kernel", str(kernel_image("i386", "vmi")),
                    "-append", f"mailbox={MAILBOX:#x} nonce={self.nonce:#x}", *options]
         memory.write_bytes(b"")

@@ -239,3 +239,11 @@ def test_arena_is_writable_from_user_only_when_mapped(bench) -> None:
     del write
     state = enter_user(bench, "user.load", eax=bench.hello.number("user.data"))
     assert (state.outcome, state.after[EBX]) == (Outcome.STOP, 42)
+
+
+def test_an_interrupt_between_ops_ends_nothing(bench) -> None:
+    policy, *timer, _ = one_timer_edge(1)
+    *_, poll, state, log = bench.run(policy, Call(29), *timer, Poll(0x20, 0, 1, 100_000), Call(19), Log())
+    assert not poll.matched
+    assert state.outcome is Outcome.RETURNED
+    assert [entry.vector for entry in log.entries] == [0x20]

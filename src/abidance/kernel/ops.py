@@ -85,7 +85,7 @@ class Key(IntEnum):
     """What Set changes. ``POISON + i``: default value of register i in Call, Execute and Transfer."""
 
     IRQ_POLICY = 1
-    """0: log and return from an interrupt (default); 1: log it and end the op."""
+    """0: log and return from an interrupt (default); 1: if it interrupts a routine, log it and end the op."""
     MARKER = 2
     """1: write port doorbell + 1 (EAX = target address) just before the target's registers are loaded."""
     ACKNOWLEDGE = 3

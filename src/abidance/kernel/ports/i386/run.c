@@ -13,6 +13,8 @@ extern struct site run_site, interrupt_return_site;
 extern u32 run_load[NREGS], run_after[NREGS], run_entry, run_target, run_marker;
 extern u32 op_stack_top[];
 
+volatile u32 routine_runs;
+
 static u64 poison[NREGS] = {0xA0A0EA5A, 0xC1C1EC5A, 0xD2D2ED5A, 0xB3B3EB5A, DEFAULT, 0xB5B5EB5A, 0x56565E5A,
                             0xD7D7ED5A, DEFAULT, DEFAULT, DEFAULT, DEFAULT, KERNEL_DS, KERNEL_DS, USER_DS, USER_DS};
 
@@ -118,12 +120,15 @@ void port_run(const struct request *request, struct state *state)
     for (u32 i = 0; i < NREGS; i++)
         state->before[i] = run_load[i];
     RECOVER(point) {
+        routine_runs = 1;
         run_enter();
+        routine_runs = 0;
         recover_end(&point);
         run_after[EIP] = (u32)run_return;
         for (u32 i = 0; i < NREGS; i++)
             state->after[i] = i < CS ? run_after[i] : run_after[i] & 0xFFFF;
     } else {
+        routine_runs = 0;
         state->outcome = point.trap.kind == LOG_STOP ? STOP : FAULT;
         state->trap = point.trap;
         for (u32 i = 0; i < NREGS; i++)

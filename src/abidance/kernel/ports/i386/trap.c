@@ -67,7 +67,7 @@ static void handle(const struct trap_frame *f, u32 sp, u32 ss)
             acknowledge(irq);
     }
     machine_double_fault_stack(--depth);
-    if (is_irq && !setting_irq_policy)
+    if (is_irq && !(setting_irq_policy && routine_runs))
         return;
     struct recovery *point = recover_point;
     if (!point)
