@@ -10,6 +10,7 @@ rebuilt only if its commands or any file it may read have changed, and the same 
 same bytes wherever the checkout lies.
 
 ``ABIDANCE_CC`` selects the compiler: ``zig`` (default, from PyPI), ``clang`` or ``gcc``.
+``ABIDANCE_DEBUG=1`` keeps symbols and DWARF for gdb; such files name paths of the machine.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ COMPILERS = {
 }
 TARGET_FLAGS = {"x86-freestanding": ["-mno-sse", "-mno-mmx", "-mno-80387"], "riscv64-freestanding": []}
 FLAGS = [
-    "-std=gnu11", "-Os", "-g0", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fno-builtin",
+    "-std=gnu11", "-Os", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fno-builtin",
     "-fno-stack-protector", "-fno-sanitize=undefined", "-fno-asynchronous-unwind-tables", "-fno-pic",
     "-fno-omit-frame-pointer", "-fcf-protection=none", "-nostdlib", "-static", "-no-pie",
     "-Wl,--build-id=none", "-Wl,-z,noexecstack", "-Wl,--no-gc-sections",
@@ -145,7 +146,8 @@ def _command(artifact: Artifact, output: str) -> list[str]:
     words = [sys.executable if word == "{python}" else word for word in words]
     defines = [f"-D{key}={value:d}" if isinstance(value, int) else f"-D{key}={value}"
                for key, value in artifact.defines.items()]
-    return [*words, *FLAGS, *TARGET_FLAGS[artifact.target], *artifact.flags,
+    debug = ["-g" if os.environ.get("ABIDANCE_DEBUG") else "-g0"]
+    return [*words, *FLAGS, *debug, *TARGET_FLAGS[artifact.target], *artifact.flags,
             *(f"-I{path}" for path in artifact.includes), *defines, f"-Wl,-T,{artifact.linker}",
             "-o", output, *map(str, artifact.sources)]
 
