@@ -26,9 +26,9 @@ import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 __all__ = ["Artifact", "BuildError", "build", "build_all", "discover", "finish_rom"]
 
@@ -60,8 +60,7 @@ class BuildError(Exception):
     """A guest program cannot be built; the text says which, and what the compiler said."""
 
 
-@dataclass(frozen=True)
-class Artifact:
+class Artifact(NamedTuple):
     """One file to build. Paths are relative to the checkout; ``output`` to ``_built``."""
 
     output: str
@@ -69,7 +68,7 @@ class Artifact:
     sources: tuple[Path, ...]
     linker: Path
     includes: tuple[Path, ...] = ()
-    defines: Mapping[str, str | int] = field(default_factory=dict)
+    defines: Mapping[str, str | int] = MappingProxyType({})
     target: str = DEFAULT_TARGET
     flags: tuple[str, ...] = ()
 

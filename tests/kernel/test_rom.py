@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,7 +64,6 @@ def boot(start, tmp_path: Path) -> Callable[..., object]:
     assert spec
     assert spec.loader
     builder = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = builder
     spec.loader.exec_module(builder)
 
     def begin(**behaviour: object) -> object:
