@@ -182,8 +182,8 @@ def _check_cycles(doc: AbiDocument, file: File) -> None:
         for index, other in enumerate(item.includes):
             way = _way(doc, other, name)
             if way:
-                chain = " → ".join((name, *way))
-                file.report(("classes", name, "includes", index), f"includes itself: {chain}", "break the cycle")
+                problem = "includes itself: " + " → ".join((name, *way))
+                file.report(("classes", name, "includes", index), problem, "break the cycle")
                 return
 
 

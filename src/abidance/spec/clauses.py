@@ -7,11 +7,12 @@ normative source. Without it, what one guest happens to do would become everybod
 
 from __future__ import annotations
 
-from abidance.errors import Place, SpecError
-from abidance.spec.kinds import Binds, FactType, Layer, Level
+from abidance.errors import SpecError
+from abidance.spec.kinds import Binds, Layer, Level
 from abidance.spec.parts import Evidence
-from abidance.spec.predicate import And, Compare, Fact, Literal, Member, Not, Offers, Operand, Or, Predicate, tokens
-from abidance.spec.problems import Path, near
+from abidance.spec.predicate import Predicate
+from abidance.spec.predicate_check import check_predicate
+from abidance.spec.problems import Path
 from abidance.spec.schema import ClauseDoc, TemplateDoc
 from abidance.spec.scope import File, Scope
 from abidance.spec.types import Clause
@@ -68,8 +69,9 @@ def _check_layer(
     if any(scope.sources[item.source].normative for item in evidence):
         return
     normative = " or ".join(tag for tag, source in scope.sources.items() if source.normative)
-    mend = f"cite {normative}, or say layer: practice" if normative else "mark a source in abi.yaml normative: true"
-    file.report((*path, "evidence"), f"a core {doc.level.value} on implementations without normative evidence", mend)
+    mend = f"cite {normative}, or say layer: practice" if normative else "mark a source normative: true"
+    problem = f"a core {doc.level.value} on implementations without normative evidence"
+    file.report((*path, "evidence"), problem, mend)
 
 
 def _predicate(text: str | None, scope: Scope, file: File, path: Path) -> Predicate | None:
@@ -81,74 +83,5 @@ def _predicate(text: str | None, scope: Scope, file: File, path: Path) -> Predic
     except SpecError as error:
         file.problems.add(error.place, path, error.problem, error.mend)
         return None
-    _Checker(text, begin, scope, file, path).truth(predicate.tree)
+    check_predicate(predicate, text, begin, scope, file, path)
     return predicate
-
-
-class _Checker:
-    """Names and types of a predicate, against the profile keys and entries of the specification."""
-
-    def __init__(self, text: str, begin: Place, scope: Scope, file: File, path: Path) -> None:
-        self.begin, self.scope, self.file, self.path = begin, scope, file, path
-        self.columns = {token.text.strip("'\""): token.column for token in reversed(tokens(text, begin))}
-
-    def report(self, word: str, problem: str, mend: str) -> None:
-        begin = self.begin
-        place = Place(begin.file, begin.line, begin.column + self.columns.get(word, 0))
-        self.file.problems.add(place, self.path, problem, mend)
-
-    def type_of(self, item: Operand) -> FactType | None:
-        if isinstance(item, Literal):
-            return _literal_type(item.value)
-        if not isinstance(item, Fact):
-            self.truth(item)
-            return FactType.BOOL
-        key = self.scope.keys.get(item.name)
-        if key is None:
-            self.report(item.name, f"unknown profile key {item.name!r}", near(item.name, self.scope.keys))
-            return None
-        return key.type
-
-    def truth(self, item: Operand) -> None:
-        if isinstance(item, (And, Or)):
-            for inner in item.items:
-                self.truth(inner)
-        elif isinstance(item, Not):
-            self.truth(item.item)
-        elif isinstance(item, Compare):
-            self.compare(item.left, item.right, item.op)
-        elif isinstance(item, Member):
-            for value in item.values:
-                self.compare(item.item, Literal(value), "==")
-        elif isinstance(item, Offers):
-            if item.entry not in self.scope.entries:
-                mend = near(item.entry, self.scope.entries)
-                self.report(item.entry, f"unknown entry point {item.entry!r}", mend)
-        elif self.type_of(item) not in (FactType.BOOL, None):
-            word = item.name if isinstance(item, Fact) else str(item.value)
-            self.report(word, f"{word!r} is not true or false", "compare it with a value")
-
-    def compare(self, left: Operand, right: Operand, op: str) -> None:
-        kinds = self.type_of(left), self.type_of(right)
-        if None in kinds:
-            return
-        word = left.name if isinstance(left, Fact) else ""
-        if kinds[0] is not kinds[1]:
-            problem = f"compares {kinds[0].value if kinds[0] else ''} with {kinds[1].value if kinds[1] else ''}"
-            self.report(word, problem, "compare values of one type; text is quoted: 'shadow'")
-        elif op not in ("==", "!=") and kinds[0] is not FactType.INT:
-            self.report(word, f"{op} between values that have no order", "use == or !=")
-        elif isinstance(left, Fact) and isinstance(right, Literal):
-            self.allowed(left.name, right)
-
-    def allowed(self, name: str, literal: Literal) -> None:
-        values = self.scope.keys[name].values
-        if values and not isinstance(literal.value, bool) and literal.value not in values:
-            mend = near(str(literal.value), [str(value) for value in values])
-            self.report(str(literal.value), f"{literal.value!r} is not a value of {name!r}", mend)
-
-
-def _literal_type(value: bool | int | str) -> FactType:
-    if isinstance(value, bool):
-        return FactType.BOOL
-    return FactType.INT if isinstance(value, int) else FactType.STR

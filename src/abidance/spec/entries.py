@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Entry points as written become entry points as loaded, with their own clauses but not yet the stamped ones."""
+"""Entry points as written become entry points as loaded, with their own clauses, not yet the stamped."""
 
 from __future__ import annotations
 
@@ -88,7 +88,12 @@ class _Maker:
         return carriers.get(name)
 
     def check_number(
-        self, doc: EntryDoc, number: int | None, carrier: Carrier | None, path: Path, parent: EntryPoint | None
+        self,
+        doc: EntryDoc,
+        number: int | None,
+        carrier: Carrier | None,
+        path: Path,
+        parent: EntryPoint | None,
     ) -> None:
         if number is None and doc.slot is None:
             self.file.report((*path, "number"), "neither number nor slot", "add slot: its offset in bytes")

@@ -86,7 +86,8 @@ class _Loader:
                 continue
             doc, file = read
             if doc.group != name:
-                file.report(("group",), f"group {doc.group!r} in a file named {name}.yaml", "rename one of the two")
+                problem = f"group {doc.group!r} in a file named {name}.yaml"
+                file.report(("group",), problem, "rename one of the two")
             self.groups.append((doc, file))
         for name in present:
             if name not in wanted:
@@ -131,7 +132,7 @@ class _Loader:
             registers=tuple(scope.registers.values()),
             carriers=tuple(scope.carriers.values()),
             groups=tuple(_group(doc) for doc, _ in self.groups),
-            entries=tuple(sorted(entries, key=lambda entry: (not entry.numbers, entry.numbers, entry.slot or 0))),
+            entries=tuple(sorted(entries, key=_by_number)),
             clauses=tuple(clauses),
             classes=classes,
             constants=tuple(item for part in parts for item in part.constants),
@@ -159,7 +160,9 @@ class _Loader:
                 path: Path = ("clauses", topic, slug)
                 if clause.entry is not None:
                     file.known(clause.entry, scope.entries, "entry point", (*path, "entry"))
-                made.append(make_clause(clause, topic, slug, doc.group, scope, file, path, entry=clause.entry))
+                made.append(
+                    make_clause(clause, topic, slug, doc.group, scope, file, path, entry=clause.entry)
+                )
         return made
 
     def unique_numbers(self, entries: Iterable[EntryPoint]) -> None:
@@ -210,6 +213,10 @@ def _ordered(groups: list[str], entries: list[EntryPoint], topics: list[Clause])
         made += [clause for entry in entries if entry.group == group for clause in entry.clauses]
         made += [clause for clause in topics if clause.group == group]
     return made
+
+
+def _by_number(entry: EntryPoint) -> tuple[bool, tuple[int, ...], int]:
+    return not entry.numbers, entry.numbers, entry.slot or 0
 
 
 def _group(doc: GroupDocument) -> Group:

@@ -117,7 +117,7 @@ def operand(doc: OperandDoc, scope: Scope, file: File, path: Path) -> Operand | 
 
 
 def part_names(text: str) -> tuple[str, ...]:
-    """The registers that a place names, without checking that they exist; the text itself if it is no place."""
+    """The registers that a place names, whether they exist or not; the text itself if it is no place."""
     names: list[str] = []
     for piece in text.split(":"):
         match = _PART.fullmatch(piece.strip())

@@ -16,90 +16,35 @@ evaluated on the tree, so that text from a file can do nothing but compare.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, Final, NoReturn, TypeAlias, Union
+from collections.abc import Collection
+from typing import NoReturn
 
 from msgspec import Struct
 
-from abidance.errors import Place, SpecError, UsageError
-from abidance.spec.problems import near
+from abidance.errors import Place, SpecError
+from abidance.spec.expression import (
+    ORDER,
+    And,
+    Compare,
+    Fact,
+    Facts,
+    Literal,
+    Member,
+    Not,
+    Offers,
+    Operand,
+    Or,
+    Value,
+    evaluate,
+    render,
+    truth,
+    walk,
+)
 
-__all__ = [
-    "And",
-    "Compare",
-    "Literal",
-    "Fact",
-    "Member",
-    "Not",
-    "Offers",
-    "Or",
-    "Predicate",
-    "Value",
-    "tokens",
-]
-
-Value: TypeAlias = bool | int | str
-Facts: TypeAlias = Mapping[str, Value]
+__all__ = ["Predicate", "Token", "tokens"]
 
 MAX_LENGTH = 1000
 MAX_DEPTH = 20
-
-
-class Fact(Struct, frozen=True, tag=True):
-    """The value of a profile key."""
-
-    name: str
-
-
-class Literal(Struct, frozen=True, tag=True):
-    """A literal."""
-
-    value: bool | int | str
-
-
-class Offers(Struct, frozen=True, tag=True):
-    """Whether the profile offers an entry point."""
-
-    entry: str
-
-
-class Compare(Struct, frozen=True, tag=True):
-    """``left op right``; operands of different types are an error, not unequal."""
-
-    op: str
-    left: Operand
-    right: Operand
-
-
-class Member(Struct, frozen=True, tag=True):
-    """``item in (values)``."""
-
-    item: Operand
-    values: tuple[bool | int | str, ...]
-
-
-class Not(Struct, frozen=True, tag=True):
-    item: Operand
-
-
-class And(Struct, frozen=True, tag=True):
-    items: tuple[Operand, ...]
-
-
-class Or(Struct, frozen=True, tag=True):
-    items: tuple[Operand, ...]
-
-
-Operand = Union[Fact, Literal, Offers, Compare, Member, Not, And, Or]  # noqa: UP007  (recursive)
-
-_ORDER: Final[dict[str, Callable[[Any, Any], bool]]] = {
-    "==": lambda left, right: left == right,
-    "!=": lambda left, right: left != right,
-    "<": lambda left, right: left < right,
-    "<=": lambda left, right: left <= right,
-    ">": lambda left, right: left > right,
-    ">=": lambda left, right: left >= right,
-}
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>0x[0-9a-fA-F]+|-?[0-9]+)(?![A-Za-z0-9_])"
@@ -200,7 +145,7 @@ class _Parser:
 
     def comparison(self) -> Operand:
         left = self.operand()
-        if op := self.take(*_ORDER):
+        if op := self.take(*ORDER):
             return Compare(op, left, self.operand())
         if self.take("in"):
             return Member(left, self.values())
@@ -244,6 +189,9 @@ class _Parser:
             self.depth -= 1
             return inner
         self.at -= 1
+        return self.no_operand(token)
+
+    def no_operand(self, token: Token) -> NoReturn:
         found = repr(token.text) if token.text else "the end"
         self.fail(f"expected a profile key or a literal, found {found}", "complete the predicate")
 
@@ -276,95 +224,19 @@ class Predicate(Struct, frozen=True):
     @property
     def names(self) -> frozenset[str]:
         """The profile keys it uses."""
-        return frozenset(item.name for item in _walk(self.tree) if isinstance(item, Fact))
+        return frozenset(item.name for item in walk(self.tree) if isinstance(item, Fact))
 
     @property
     def entries(self) -> frozenset[str]:
         """The entry points it asks about."""
-        return frozenset(item.entry for item in _walk(self.tree) if isinstance(item, Offers))
+        return frozenset(item.entry for item in walk(self.tree) if isinstance(item, Offers))
 
     def evaluate(self, facts: Facts, offers: Collection[str] = frozenset()) -> bool:
         """Whether it holds for these facts and offered entry points.
 
         Raises: `UsageError` if a name has no value, or values of different types are compared.
         """
-        return _truth(_evaluate(self.tree, facts, offers), self.tree)
+        return truth(evaluate(self.tree, facts, offers), self.tree)
 
     def __str__(self) -> str:
-        return _print(self.tree, 0)
-
-
-def _walk(item: Operand) -> Iterator[Operand]:
-    yield item
-    if isinstance(item, Compare):
-        yield from _walk(item.left)
-        yield from _walk(item.right)
-    elif isinstance(item, (Member, Not)):
-        yield from _walk(item.item)
-    elif isinstance(item, (And, Or)):
-        for inner in item.items:
-            yield from _walk(inner)
-
-
-def _truth(value: Value, item: Operand) -> bool:
-    if not isinstance(value, bool):
-        raise UsageError(f"{_print(item, 0)} is not true or false; compare it with a value")
-    return value
-
-
-def _compare(op: str, left: Value, right: Value) -> bool:
-    if type(left) is not type(right):
-        raise UsageError(f"{left!r} and {right!r} cannot be compared: their types differ")
-    if op not in ("==", "!=") and not (type(left) is int and type(right) is int):
-        raise UsageError(f"{left!r} {op} {right!r}: only integers have an order")
-    return _ORDER[op](left, right)
-
-
-def _evaluate(item: Operand, facts: Facts, offers: Collection[str]) -> Value:
-    if isinstance(item, Literal):
-        return item.value
-    if isinstance(item, Fact):
-        if item.name not in facts:
-            raise UsageError(f"no profile key {item.name!r}; {near(item.name, facts)}")
-        return facts[item.name]
-    if isinstance(item, Offers):
-        return item.entry in offers
-    if isinstance(item, Compare):
-        return _compare(item.op, _evaluate(item.left, facts, offers), _evaluate(item.right, facts, offers))
-    if isinstance(item, Member):
-        value = _evaluate(item.item, facts, offers)
-        return any([_compare("==", value, other) for other in item.values])
-    if isinstance(item, Not):
-        return not _truth(_evaluate(item.item, facts, offers), item.item)
-    truths = [_truth(_evaluate(inner, facts, offers), inner) for inner in item.items]
-    return all(truths) if isinstance(item, And) else any(truths)
-
-
-def _literal(value: Value) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    return f'"{value}"' if "'" in value else f"'{value}'"
-
-
-def _print(item: Operand, outer: int) -> str:
-    """`item` as text; `outer` is how tightly its surroundings bind: 0 or, 1 and, 2 not, 3 comparison."""
-    if isinstance(item, Literal):
-        return _literal(item.value)
-    if isinstance(item, Fact):
-        return item.name
-    if isinstance(item, Offers):
-        return f"offers({_literal(item.entry)})"
-    if isinstance(item, Or):
-        text, level = " or ".join(_print(inner, 1) for inner in item.items), 0
-    elif isinstance(item, And):
-        text, level = " and ".join(_print(inner, 2) for inner in item.items), 1
-    elif isinstance(item, Not):
-        text, level = f"not {_print(item.item, 2)}", 2
-    elif isinstance(item, Member):
-        values = ", ".join(_literal(value) for value in item.values)
-        text, level = f"{_print(item.item, 4)} in ({values})", 3
-    else:
-        text, level = f"{_print(item.left, 4)} {item.op} {_print(item.right, 4)}", 3
-    return f"({text})" if level < outer else text
+        return render(self.tree)

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from msgspec import Struct, structs
 
 from abidance.errors import InputError, UsageError
+from abidance.spec.expression import Value
 from abidance.spec.kinds import Decider, FactType
-from abidance.spec.predicate import Value
 from abidance.spec.problems import Path, Problems, near
 from abidance.spec.schema import OffersDoc, ProfileDocument
 from abidance.spec.scope import File

@@ -69,7 +69,7 @@ class _Doc(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base: keys that are not declared are errors."""
 
 
-class SourceDoc(_Doc, kw_only=True):
+class SourceDoc(_Doc, frozen=True, kw_only=True):
     """A source of evidence. `normative`: it may ground a core MUST that binds implementations."""
 
     title: Text
@@ -77,7 +77,7 @@ class SourceDoc(_Doc, kw_only=True):
     doc: Text | None = None
 
 
-class RegisterDoc(_Doc, kw_only=True):
+class RegisterDoc(_Doc, frozen=True, kw_only=True):
     """A register of the guest's CPU."""
 
     bits: Bits
@@ -85,7 +85,7 @@ class RegisterDoc(_Doc, kw_only=True):
     doc: Text | None = None
 
 
-class CarrierDoc(_Doc, kw_only=True):
+class CarrierDoc(_Doc, frozen=True, kw_only=True):
     """One way for a call to travel. Without `kind` the carrier's name is its kind."""
 
     kind: CarrierKind | None = None
@@ -101,7 +101,7 @@ class CarrierDoc(_Doc, kw_only=True):
     msr: Identifier | None = None
 
 
-class ProfileKeyDoc(_Doc, kw_only=True):
+class ProfileKeyDoc(_Doc, frozen=True, kw_only=True):
     """A choice that an implementation or platform declares."""
 
     type: FactType
@@ -112,7 +112,7 @@ class ProfileKeyDoc(_Doc, kw_only=True):
     decided_by: Decider = Decider.IMPLEMENTATION
 
 
-class ClassDoc(_Doc, kw_only=True):
+class ClassDoc(_Doc, frozen=True, kw_only=True):
     """A conformance class."""
 
     title: Text
@@ -122,7 +122,7 @@ class ClassDoc(_Doc, kw_only=True):
     clauses: tuple[Text, ...] = ()
 
 
-class ClauseDoc(_Doc, kw_only=True):
+class ClauseDoc(_Doc, frozen=True, kw_only=True):
     """One normative statement."""
 
     rev: Rev
@@ -136,7 +136,7 @@ class ClauseDoc(_Doc, kw_only=True):
     since: Text | None = None
 
 
-class Selector(_Doc, kw_only=True):
+class Selector(_Doc, frozen=True, kw_only=True):
     """Which entries a template stamps: all conditions that are given must hold."""
 
     carrier: Text | None = None
@@ -152,7 +152,7 @@ class Selector(_Doc, kw_only=True):
     exclude: tuple[Text, ...] = ()
 
 
-class TemplateDoc(_Doc, kw_only=True):
+class TemplateDoc(_Doc, frozen=True, kw_only=True):
     """A clause that is stamped on every entry its selector matches; ``{entry}`` stands for the name."""
 
     selector: Selector = msgspec.field(name="for")
@@ -166,7 +166,7 @@ class TemplateDoc(_Doc, kw_only=True):
     since: Text | None = None
 
 
-class AbiDocument(_Doc, kw_only=True):
+class AbiDocument(_Doc, frozen=True, kw_only=True):
     """abi.yaml: what all groups share."""
 
     abi: AbiName
@@ -182,7 +182,7 @@ class AbiDocument(_Doc, kw_only=True):
     templates: dict[Slug, TemplateDoc] = {}
 
 
-class OperandDoc(_Doc, kw_only=True):
+class OperandDoc(_Doc, frozen=True, kw_only=True):
     """An argument or a result. `where`: ``EAX``, ``EDX:EAX`` (high first), ``stack+4``, ``[EAX]``."""
 
     name: Identifier
@@ -191,7 +191,7 @@ class OperandDoc(_Doc, kw_only=True):
     doc: Text | None = None
 
 
-class EntryDoc(_Doc, kw_only=True):
+class EntryDoc(_Doc, frozen=True, kw_only=True):
     """An entry point, or a command that has subcommands.
 
     `number` is none for one that is reached at a fixed place, whose offset `slot` gives (bytes).
@@ -219,7 +219,7 @@ class EntryDoc(_Doc, kw_only=True):
     subcommands: dict[Identifier, EntryDoc] = {}
 
 
-class ConstantDoc(_Doc, kw_only=True):
+class ConstantDoc(_Doc, frozen=True, kw_only=True):
     """A named number (or text, such as a signature)."""
 
     value: int | str
@@ -229,8 +229,8 @@ class ConstantDoc(_Doc, kw_only=True):
     since: Text | None = None
 
 
-class FieldDoc(_Doc, kw_only=True):
-    """A field of a structure. `type` is a number type, a structure, a pointer or an array of one: ``u8[4]``."""
+class FieldDoc(_Doc, frozen=True, kw_only=True):
+    """A field of a structure. `type` is a number type, a structure, a pointer, or an array: ``u8[4]``."""
 
     name: Identifier
     offset: Offset
@@ -239,7 +239,7 @@ class FieldDoc(_Doc, kw_only=True):
     since: Text | None = None
 
 
-class UpdateDoc(_Doc, kw_only=True):
+class UpdateDoc(_Doc, frozen=True, kw_only=True):
     """How a shared structure changes while others read it."""
 
     protocol: UpdateProtocol
@@ -248,7 +248,7 @@ class UpdateDoc(_Doc, kw_only=True):
     doc: Text | None = None
 
 
-class StructureDoc(_Doc, kw_only=True):
+class StructureDoc(_Doc, frozen=True, kw_only=True):
     """A structure that both sides see. Sizes, offsets and alignment in bytes."""
 
     size: Count
@@ -260,7 +260,7 @@ class StructureDoc(_Doc, kw_only=True):
     since: Text | None = None
 
 
-class EventDoc(_Doc, kw_only=True):
+class EventDoc(_Doc, frozen=True, kw_only=True):
     """Something the implementation delivers to the guest of itself."""
 
     vector: Offset | Literal["guest-chosen", "none"]
@@ -272,7 +272,7 @@ class EventDoc(_Doc, kw_only=True):
     since: Text | None = None
 
 
-class MsrDoc(_Doc, kw_only=True):
+class MsrDoc(_Doc, frozen=True, kw_only=True):
     """A model-specific register or another numbered register of the ABI; `fields` are ``high:low`` bits."""
 
     number: Offset
@@ -285,7 +285,7 @@ class MsrDoc(_Doc, kw_only=True):
     since: Text | None = None
 
 
-class LeafDoc(_Doc, kw_only=True):
+class LeafDoc(_Doc, frozen=True, kw_only=True):
     """A discovery leaf: where to ask, with which number, and what is answered where."""
 
     via: Discovery
@@ -297,7 +297,7 @@ class LeafDoc(_Doc, kw_only=True):
     since: Text | None = None
 
 
-class StartDoc(_Doc, kw_only=True):
+class StartDoc(_Doc, frozen=True, kw_only=True):
     """The state in which a CPU starts, or in which it comes back from a call such as Init."""
 
     when: Text
@@ -307,7 +307,7 @@ class StartDoc(_Doc, kw_only=True):
     since: Text | None = None
 
 
-class GroupDocument(_Doc, kw_only=True):
+class GroupDocument(_Doc, frozen=True, kw_only=True):
     """One group of entry points and topics."""
 
     group: Slug
@@ -323,7 +323,7 @@ class GroupDocument(_Doc, kw_only=True):
     start: dict[Slug, StartDoc] = {}
 
 
-class OffersDoc(_Doc, kw_only=True):
+class OffersDoc(_Doc, frozen=True, kw_only=True):
     """The offered calls: those of a conformance class, and more, and less."""
 
     conformance: Text = msgspec.field(name="class")
@@ -331,7 +331,7 @@ class OffersDoc(_Doc, kw_only=True):
     exclude: tuple[Text, ...] = msgspec.field(name="except", default=())
 
 
-class ProfileDocument(_Doc, kw_only=True):
+class ProfileDocument(_Doc, frozen=True, kw_only=True):
     """A profile: what one implementation declares."""
 
     name: Text

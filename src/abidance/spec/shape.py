@@ -99,7 +99,8 @@ class _Shaper:
     def mapping(self, node: Node, info: inspect.Type, path: Path) -> Any:
         if isinstance(info, inspect.StructType):
             return self.struct(node, info.cls, path)
-        assert isinstance(info, inspect.DictType) and node.members is not None
+        assert isinstance(info, inspect.DictType)
+        assert node.members is not None
         result: dict[str, Any] = {}
         bad = False
         for name, member in node.members.items():
@@ -144,7 +145,8 @@ class _Shaper:
         return WRONG if bad else kind(**result)
 
     def sequence(self, node: Node, info: inspect.Type, path: Path) -> Any:
-        assert isinstance(info, inspect.VarTupleType) and node.items is not None
+        assert isinstance(info, inspect.VarTupleType)
+        assert node.items is not None
         if len(node.items) < (info.min_length or 0):
             return self.wrong(node.place, path, "is empty", "name at least one")
         read = [

@@ -118,8 +118,8 @@ class _Maker:
             if other.name == field.name:
                 self.file.report((*path, "name"), f"a second field {field.name!r}", "give it another name")
             if field.offset < other.offset + other.size and other.offset < end:
-                problem = f"{field.name} ({field.offset}..{end - 1}) overlaps {other.name!r} " \
-                          f"({other.offset}..{other.offset + other.size - 1})"
+                span = f"{other.offset}..{other.offset + other.size - 1}"
+                problem = f"{field.name} ({field.offset}..{end - 1}) overlaps {other.name!r} ({span})"
                 self.file.report((*path, "offset"), problem, "mend one of the offsets")
 
     def update(self, doc: UpdateDoc, structure: StructureDoc, path: Path) -> Update:

@@ -125,7 +125,7 @@ class _Builder:
         if event.anchor is not None:
             self.fail(place, f"anchor &{event.anchor}", "write the value out; the language has no anchors")
         if event.tag is not None:
-            self.fail(place, f"tag {event.tag}", "leave the tag out; each key has the type its schema gives it")
+            self.fail(place, f"tag {event.tag}", "leave the tag out; the schema gives each key its type")
 
     def add(self, event: Any, place: Place) -> None:
         if self.stack and self.stack[-1].members is not None and self.pending[-1] is None:
@@ -172,7 +172,8 @@ class _Builder:
             parent.items.append(node)
             return
         key = self.pending[-1]
-        assert parent.members is not None and key is not None
+        assert parent.members is not None
+        assert key is not None
         parent.members[key[0]] = node
         self.pending[-1] = None
 
@@ -233,5 +234,6 @@ def read_tree(path: pathlib.Path, kind: type[InputError] = SpecError) -> Node:
     except UnicodeDecodeError as error:
         before = data[: error.start]
         place = Place(file, before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1)
-        raise kind(place, "", f"byte {data[error.start]:#04x} is not UTF-8", mend="save the file as UTF-8") from None
+        problem = f"byte {data[error.start]:#04x} is not UTF-8"
+        raise kind(place, "", problem, mend="save the file as UTF-8") from None
     return parse_tree(text.removeprefix("\ufeff"), file, kind)

@@ -13,9 +13,10 @@ from functools import cached_property
 from msgspec import Struct
 
 from abidance.errors import UsageError
+from abidance.spec.expression import Value
 from abidance.spec.kinds import Binds, CarrierKind, Decider, FactType, Layer, Level, RegisterKind, Segments
 from abidance.spec.parts import Constant, Event, Evidence, Leaf, Msr, Operand, StartState, Structure
-from abidance.spec.predicate import Predicate, Value
+from abidance.spec.predicate import Predicate
 from abidance.spec.problems import near
 
 __all__ = [
@@ -33,7 +34,7 @@ __all__ = [
 
 
 class Source(Struct, frozen=True):
-    """Where facts come from. `tag` is its letter or word in evidence; a `normative` one can ground a core MUST."""
+    """Where facts come from. `tag` stands for it in evidence; a `normative` one can ground a core MUST."""
 
     tag: str
     title: str
@@ -169,8 +170,8 @@ class Group(Struct, frozen=True):
 class Specification(Struct, frozen=True, dict=True):
     """One version of one ABI.
 
-    `entries` are in order of number (fixed places last), `clauses` in order of group and file. `digest` is the
-    SHA-256 in hex of the content, whatever its comments, layout and order.
+    `entries` are in order of number (fixed places last), `clauses` in order of group and file. `digest` is
+    the SHA-256 in hex of the content, whatever its comments, layout and order.
     """
 
     abi: str
