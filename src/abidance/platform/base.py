@@ -132,8 +132,9 @@ class Session(Protocol):
     def control(self, command: str, **values: int) -> int:
         """Ask something of the platform itself. With the `injection` capability:
         "inject" (irq, after): raise the line `irq` as an edge after exactly `after` guest
-        instructions counted from the next marker; "count": guest instructions executed since the
-        last marker. UsageError if the platform cannot."""
+        instructions, counted from the first instruction of the target of the next op that the kernel
+        marks (see `abidance.kernel.Key.MARKER`); "count": guest instructions executed since the last
+        such target was reached. UsageError if the platform cannot."""
 
     def reset(self) -> None:
         """Back to the state just after HELLO. Raises SessionLost."""

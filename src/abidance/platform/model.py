@@ -4,8 +4,8 @@
 A model lives in a worker process. It owns the guest's RAM and runs the guest in slices; the
 worker puts frames into the mailbox between slices and looks for answers whenever the guest rings
 the doorbell (a write to I/O port `doorbell`). A write to port `doorbell` + 1 is the *marker*: the
-test kernel makes it immediately before it loads the registers of a call, so that instructions can
-be counted from there.
+test kernel makes it, with the linear address of the call's target in EAX, immediately before it
+loads the call's registers; instructions are counted from the target's first.
 """
 
 from __future__ import annotations
