@@ -104,7 +104,7 @@ def make_bench(abi: Abi, target: Target, *, seed: int, gdb: int | None = None) -
 
 def on_platform(profile: Profile, platform: Platform) -> Profile:
     """The profile with the facts that the platform decides."""
-    return profile.with_facts(dict(platform.capabilities.facts))
+    return profile.with_facts(**dict(platform.capabilities.facts))
 
 
 class CaseLane:

@@ -141,6 +141,7 @@ def _target(order: Order, bench: Bench, observer: Observer, prover: Prover, stat
         artifacts=tuple(Digest(item.role, item.path.name, item.digest) for item in bench.machine.artifacts),
         profile=ProfileRecord(bench.profile.name, dict(sorted(bench.profile.facts.items())), tuple(offers)),
         cases=tuple(results), clauses=clauses, classes=classes, mismatches=found, mutants=mutants,
+        offered=tuple(name for name in offers if spec.entry(name).number is not None),
         calls=sum(entry.number is not None for entry in spec.entries))
 
 

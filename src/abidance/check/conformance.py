@@ -22,14 +22,8 @@ NAMES_SHOWN = 6
 
 def members(spec: Specification, name: str) -> tuple[frozenset[str], frozenset[str]]:
     """The calls and the clause ids of a class, those of included classes among them."""
-    calls: set[str] = set()
-    clauses: set[str] = set()
-    for item in _with_includes(spec, spec.conformance(name), set()):
-        calls.update(item.calls)
-        for pattern in item.clauses:
-            clauses.update(clause.id for clause in spec.match(pattern))
-    clauses.update(clause.id for clause in spec.clauses if clause.entry in calls)
-    return frozenset(calls), frozenset(clauses)
+    item = spec.conformance(name)
+    return frozenset(item.calls), frozenset(item.clauses)
 
 
 def conformance(spec: Specification, offers: Collection[str], clauses: Sequence[ClauseResult],
@@ -79,13 +73,3 @@ def _class(spec: Specification, item: ConformanceClass, offers: Collection[str],
     return ClassResult(
         item.name, item.title, conforms, missing, violated, undecided, () if missing else unseen,
         sum(result.verdict is Verdict.NOT_TESTED for result in own), passed, required)
-
-
-def _with_includes(spec: Specification, item: ConformanceClass, seen: set[str]) -> list[ConformanceClass]:
-    if item.name in seen:
-        return []
-    seen.add(item.name)
-    found = [item]
-    for name in item.includes:
-        found += _with_includes(spec, spec.conformance(name), seen)
-    return found

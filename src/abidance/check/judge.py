@@ -52,7 +52,8 @@ def mismatches(bench: Bench, discovered: frozenset[str] | None) -> tuple[str, ..
     way round. Each is a finding: the profile decides what binds."""
     if discovered is None:
         return ()
-    declared = frozenset(bench.profile.offers)
+    numbered = {entry.name for entry in bench.abi.spec.entries if entry.number is not None}
+    declared = bench.profile.offers & numbered
     missing = [f"the profile declares {name} as offered, the implementation answers that it is not"
                for name in sorted(declared - discovered)]
     extra = [f"the implementation offers {name}, the profile declares it absent"

@@ -17,7 +17,7 @@ from abidance.check.bench import Bench, Task
 from abidance.check.results import BOUND, EXEMPT, GUEST, CaseResult
 from abidance.check.verdict import Verdict
 from abidance.errors import UsageError
-from abidance.spec import Binds, Clause, Predicate, Profile, Specification
+from abidance.spec import Binds, Clause, Predicate, Specification
 from abidance.suite.case import Case
 from abidance.suite.load import Suite
 
@@ -83,21 +83,12 @@ def standing_of(clause: Clause, bench: Bench) -> tuple[str, str]:
     """Whether a clause binds the target, and why not."""
     if clause.binds is Binds.GUEST:
         return GUEST, "binds guests"
-    spec, profile = bench.abi.spec, bench.profile
-    if profile.binds(clause):
+    why = bench.profile.exempt(clause)
+    if why is None:
         return BOUND, ""
-    if clause.entry is not None and spec.entry(clause.entry).number is not None \
-            and clause.entry not in profile.offers:
-        return EXEMPT, f"{clause.entry} is not offered"
-    return EXEMPT, _why_exempt(clause.applies_when, profile)
-
-
-def _why_exempt(predicate: Predicate | None, profile: Profile) -> str:
-    if predicate is None:
-        return "the profile exempts it"
-    facts = [f"{name} = {profile.facts[name]!r}" for name in sorted(predicate.names) if name in profile.facts]
-    here = f"; here {', '.join(facts)}" if facts else ""
-    return f"applies when {predicate}{here}"
+    predicate, facts = clause.applies_when, bench.profile.facts
+    here = [] if predicate is None or "applies when" not in why else sorted(predicate.names & set(facts))
+    return EXEMPT, why + "".join(f"; here {name} = {facts[name]!r}" for name in here)
 
 
 def _met(need: str, bench: Bench) -> bool:

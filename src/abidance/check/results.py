@@ -149,8 +149,9 @@ class TargetResult(Struct, frozen=True):
     classes: tuple[ClassResult, ...] = ()
     mismatches: tuple[str, ...] = ()
     mutants: tuple[MutantResult, ...] = ()
+    offered: tuple[str, ...] = ()
+    """The numbered calls it offers, of `calls` that the ABI has."""
     calls: int = 0
-    """How many calls the ABI has."""
 
 
 class Times(Struct, frozen=True):

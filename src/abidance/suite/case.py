@@ -22,7 +22,8 @@ from abidance.errors import InputError, Place, UsageError
 if TYPE_CHECKING:
     from abidance.spec import Specification
 
-__all__ = ["Case", "CaseDeclaration", "UntestedDeclaration", "case", "declarations", "is_glob", "label", "untested"]
+__all__ = ["Case", "CaseDeclaration", "UntestedDeclaration", "case", "declarations", "is_glob", "label",
+           "untested"]
 
 Body = Callable[..., None]
 Items = Sequence[Any] | Callable[["Specification"], Iterable[Any]]
