@@ -30,7 +30,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-__all__ = ["Artifact", "BuildError", "build", "build_all", "discover", "finish_rom"]
+__all__ = ["Artifact", "BuildError", "build", "build_all", "discover", "finish_rom", "prune"]
 
 ROOT = Path(__file__).resolve().parent
 PACKAGE = Path("src/abidance")
@@ -268,6 +268,15 @@ def build_all(root: Path = ROOT, patterns: Sequence[str] = ("*",)) -> list[str]:
     return [artifact.output for artifact, (rebuilt, _) in zip(chosen, outcomes, strict=True) if rebuilt]
 
 
+def prune(root: Path = ROOT) -> None:
+    """Remove results that no build.toml describes any more, so that no wheel carries them."""
+    known = {artifact.output for artifact in discover(root)}
+    for path in sorted((root / BUILT).rglob("*")):
+        output = path.relative_to(root / BUILT).as_posix().removesuffix(".stamp")
+        if path.is_file() and output not in known and not path.name.startswith("."):
+            path.unlink(missing_ok=True)
+
+
 def main() -> int:
     """Build in place; exit status 0, or 1 with the compiler's words on standard error."""
     parser = argparse.ArgumentParser(description="build the guest programs in place")
@@ -297,6 +306,7 @@ else:
             """Build in place; ``artifacts`` in pyproject.toml takes the results along."""
             del version, build_data
             build_all(Path(self.root))
+            prune(Path(self.root))
 
 
 if __name__ == "__main__":

@@ -98,6 +98,16 @@ def test_builds_variants_and_rebuilds_only_what_changed(tmp_path: Path) -> None:
     assert builder.build_all(root) == ["toy/toy.rom"]
 
 
+def test_results_without_a_description_are_pruned(tmp_path: Path) -> None:
+    root = checkout(tmp_path)
+    builder.build_all(root)
+    table = root / "src/abidance/abi/toy/roms/build.toml"
+    table.write_text("\n".join(line for line in table.read_text().splitlines() if "variants" not in line))
+    builder.prune(root)
+    left = {path.name for path in (root / "src/abidance/_built").rglob("*") if path.is_file()}
+    assert left == {"toy.rom", "toy.rom.stamp"}
+
+
 def test_same_bytes_wherever_the_checkout_lies(tmp_path: Path) -> None:
     images = []
     for name in ("a", "a much longer name"):
