@@ -33,7 +33,7 @@ def die_with_parent() -> None:
 class Bench:
     """One QEMU running the test kernel."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, words: str = "") -> None:
         self.nonce = secrets.randbits(64)
         memory = folder / "ram"
         command = [ENGINE, "-accel", "tcg", "-display", "none", "-no-reboot", "-nodefaults",
@@ -41,7 +41,7 @@ class Bench:
                    "-net", "none",
                    "-object", f"memory-backend-file,id=ram0,size=16M,mem-path={memory},share=on",
                    "-kernel", str(kernel_image("i386", "vmi")),
-                   "-append", f"mailbox={MAILBOX:#x} nonce={self.nonce:#x}", *options]
+                   "-append", f"mailbox={MAILBOX:#x} nonce={self.nonce:#x} {words}", *options]
         memory.write_bytes(b"")
         os.truncate(memory, RAM)
         with memory.open("r+b") as file:
@@ -112,10 +112,10 @@ def bench(engine: str, tmp_path: Path) -> Iterator[Bench]:
 def start(engine: str, tmp_path: Path) -> Iterator[Callable[..., Bench]]:
     machines: list[Bench] = []
 
-    def begin(*options: str) -> Bench:
+    def begin(*options: str, words: str = "") -> Bench:
         folder = tmp_path / str(len(machines))
         folder.mkdir()
-        machines.append(Bench(folder, *options))
+        machines.append(Bench(folder, *options, words=words))
         return machines[-1]
 
     yield begin

@@ -7,6 +7,7 @@ import pytest
 
 from abidance.kernel import (
     Call,
+    Done,
     Execute,
     Key,
     Log,
@@ -247,3 +248,11 @@ def test_an_interrupt_between_ops_ends_nothing(bench) -> None:
     assert not poll.matched
     assert state.outcome is Outcome.RETURNED
     assert [entry.vector for entry in log.entries] == [0x20]
+
+
+def test_doorbell_and_marker_change_nothing_the_routine_sees(start) -> None:
+    bench = start(words="doorbell=0x5e9")
+    marker, state = bench.run(Set(Key.MARKER, 1), Execute(fragment(bench, "kernel.ret")))
+    assert marker == Done()
+    assert state.outcome is Outcome.RETURNED
+    assert state.after[:8] == state.before[:8]
