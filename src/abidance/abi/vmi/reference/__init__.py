@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The reference hypervisor for VMI: kernel at CPL 1, shadow page tables, virtual interrupt flag.
+
+    model        makes one from a `Machine` (the factory the embedded platform calls)
+    hypervisor   the machine: RAM, ROM, devices, the loop, the table of calls
+    vcpu         one virtual CPU: what the guest believes to be its registers
+    shadow       shadow page tables          deferral    queued updates
+    interrupts   virtual interrupt flag      transfers   IRET, SYSEXIT, SYSENTER, halt
+    segments     raised privilege levels     emulate     privileged instructions
+    calls        one function per call       image       the option ROM
+    board        PIC, PIT, doorbell, injection
+
+Written from the document alone; shares nothing with the native ROM and knows no case.
+"""
