@@ -82,5 +82,8 @@ def _finding(console: Console, finding: FindingRecord, against: Sequence[str]) -
 
 def _line(console: Console, name: str, text: str) -> None:
     line = Text(f"{name:>9}  ", "dim")
-    line.append_text(plain(" ".join(text.split()) if name else text))
-    console.print(Padding(line, (0, 0, 0, 2)), soft_wrap=name in ("rerun", "done", ""))
+    if name == "rerun":  # one line however narrow the terminal: it is there to be copied
+        console.print(Text("  ").append_text(line).append_text(plain(text)), soft_wrap=True)
+        return
+    line.append_text(plain(" ".join(text.split())))
+    console.print(Padding(line, (0, 0, 0, 2)))
