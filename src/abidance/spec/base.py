@@ -59,9 +59,9 @@ def _carrier(name: str, doc: CarrierDoc, scope: Scope, file: File) -> Carrier | 
     for key in ("slot", "vector", "msr"):
         given, needed = getattr(doc, key) is not None, _NEEDS.get(kind) == key
         if needed and not given:
-            file.report(path, f"a {kind.value} carrier without {key!r}", f"add {key!r}")
+            file.report(path, f"kind {kind.value} without {key!r}", f"add {key!r}")
         elif given and not needed:
-            file.report((*path, key), f"{key!r} means nothing for {kind.value}", "remove it")
+            file.report((*path, key), f"{key!r} means nothing for kind {kind.value}", "remove it")
     for key in ("number_in", "subcommand_in"):
         register = getattr(doc, key)
         if register is not None:

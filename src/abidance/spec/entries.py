@@ -180,8 +180,7 @@ class _Maker:
     def relocations(self, doc: EntryDoc, carrier: Carrier | None, path: Path) -> tuple[str, ...]:
         for index, form in enumerate(doc.relocations):
             if carrier:
-                what = f"form of carrier {carrier.name!r}"
-                self.file.known(form, carrier.forms, what, (*path, "relocations", index))
+                self.file.known(form, carrier.forms, "form", (*path, "relocations", index))
         return doc.relocations
 
     def clauses(self, doc: EntryDoc, name: str, path: Path) -> tuple[Clause, ...]:

@@ -103,6 +103,8 @@ class _Loader:
 
     def resolve(self, base: AbiDocument, file: File) -> Specification | None:
         scope = make_scope(base, file)
+        if self.problems.found:
+            return None  # names that are missing here would be reported wherever they are used
         self.declare(scope)
         for name, carrier in scope.carriers.items():
             if carrier.msr is not None:

@@ -34,9 +34,10 @@ def near(word: str, known: Iterable[str], *, otherwise: str = "") -> str:
     """The mend for a word that is not among `known`: the nearest one, else the list, else `otherwise`."""
     names = sorted(set(known))
     folded = {name.casefold(): name for name in names}
-    close = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word.casefold(), folded, n=5, cutoff=0.6)
     if close:
-        return f"did you mean {folded[close[0]]!r}?"
+        swapped = [name for name in close if sorted(name) == sorted(word.casefold())]
+        return f"did you mean {folded[(swapped or close)[0]]!r}?"
     if otherwise:
         return otherwise
     if not names:

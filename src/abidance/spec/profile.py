@@ -72,7 +72,11 @@ class Profile(Struct, frozen=True):
         needed = entry or clause.entry
         if needed is not None and needed not in self.offers:
             return f"{needed} is not offered"
-        if clause.applies_when is None or clause.applies_when.evaluate(self.facts, self.offers):
+        if clause.applies_when is None:
+            return None
+        for name in sorted(clause.applies_when.names - self.facts.keys()):
+            raise UsageError(f"{clause.id} depends on {name!r}, which the platform has not decided")
+        if clause.applies_when.evaluate(self.facts, self.offers):
             return None
         return f"applies when {clause.applies_when}"
 

@@ -89,28 +89,29 @@ class _Shaper:
         fitting = [choice for choice in choices if _fits(node, choice)]
         if not fitting:
             wanted = " or ".join(dict.fromkeys(_describe(choice) for choice in choices))
-            return self.wrong(node.place, path, f"expected {wanted}, found {node.kind}", "see the reference")
+            mend = _HOW.get(type(choices[0]), "write one value")
+            return self.wrong(node.place, path, f"expected {wanted}, found {node.kind}", mend)
         if node.members is not None:
-            return self.mapping(node, fitting[0], path)
+            return self.mapping(node, fitting[0], path, place)
         if node.items is not None:
-            return self.sequence(node, fitting[0], path)
+            return self.sequence(node, fitting[0], path, place)
         return self.scalar(node, fitting, path)
 
-    def mapping(self, node: Node, info: inspect.Type, path: Path) -> Any:
+    def mapping(self, node: Node, info: inspect.Type, path: Path, place: Place) -> Any:
         if isinstance(info, inspect.StructType):
-            return self.struct(node, info.cls, path)
+            return self.struct(node, info.cls, path, place)
         assert isinstance(info, inspect.DictType)
         assert node.members is not None
         result: dict[str, Any] = {}
         bad = False
         for name, member in node.members.items():
-            place = node.keys[name]
-            bad |= not self.key_allowed(name, info.key_type, (*path, name), place)
-            read = self.value(member, info.value_type, (*path, name), place)
+            key = node.keys[name]
+            bad |= not self.key_allowed(name, info.key_type, (*path, name), key)
+            read = self.value(member, info.value_type, (*path, name), key)
             bad |= read is WRONG
             result[name] = read
         if len(result) < (info.min_length or 0):
-            return self.wrong(node.place, path, "is empty", "name at least one")
+            return self.wrong(place, path, "is empty", "name at least one")
         return WRONG if bad else result
 
     def key_allowed(self, name: str, info: inspect.Type, path: Path, place: Place) -> bool:
@@ -120,7 +121,7 @@ class _Shaper:
         self.wrong(place, path, f"{name!r} cannot be a name here", f"use {_SHAPES.get(pattern, pattern)}")
         return False
 
-    def struct(self, node: Node, kind: type[msgspec.Struct], path: Path) -> Any:
+    def struct(self, node: Node, kind: type[msgspec.Struct], path: Path, place: Place) -> Any:
         fields = _fields(kind)
         assert node.members is not None
         result: dict[str, Any] = {}
@@ -128,9 +129,8 @@ class _Shaper:
         for name, member in node.members.items():
             field = fields.get(name)
             if field is None:
-                mend = near(name, fields.keys() - node.members.keys())
-                if member.text == "" and " " in name:
-                    mend = "quote the text before it: inside { } a comma ends a value"
+                comma = "quote the text before it: inside { } a comma ends a value"
+                mend = near(name, fields, otherwise=comma if member.text == "" else "")
                 self.wrong(node.keys[name], (*path, name), "unknown key", mend)
                 bad = True
                 continue
@@ -139,16 +139,15 @@ class _Shaper:
             result[field.name] = read
         for name, field in fields.items():
             if field.required and name not in node.members:
-                mend = f"add {name!r}"
-                self.wrong(node.place, path, f"key {name!r} is missing", mend)
+                self.wrong(place, path, f"key {name!r} is missing", "add it")
                 bad = True
         return WRONG if bad else kind(**result)
 
-    def sequence(self, node: Node, info: inspect.Type, path: Path) -> Any:
+    def sequence(self, node: Node, info: inspect.Type, path: Path, place: Place) -> Any:
         assert isinstance(info, inspect.VarTupleType)
         assert node.items is not None
         if len(node.items) < (info.min_length or 0):
-            return self.wrong(node.place, path, "is empty", "name at least one")
+            return self.wrong(place, path, "is empty", "name at least one")
         read = [
             self.value(item, info.item_type, (*path, index), item.place)
             for index, item in enumerate(node.items)
@@ -176,15 +175,16 @@ class _Shaper:
     def unreadable(self, node: Node, text: str, choices: list[inspect.Type], path: Path) -> Any:
         wanted = " or ".join(dict.fromkeys(_describe(choice) for choice in choices))
         words = [word for choice in choices for word in _words(choice)]
-        mend = near(text, words) if words else "see the reference"
-        if any(isinstance(choice, inspect.BoolType) for choice in choices):
+        mend = near(text, words) if words else "write one value"
+        numeric = any(isinstance(choice, inspect.IntType) for choice in choices)
+        if numeric and node.quoted and integer(text) is not None:
+            mend = "remove the quotes"
+        elif any(isinstance(choice, inspect.BoolType) for choice in choices):
             mend = "write true or false, without quotes"
-        elif any(isinstance(choice, inspect.IntType) for choice in choices) and not words:
+        elif numeric and _INTEGER.fullmatch(text):
+            mend = "numbers have at most 64 bits"
+        elif numeric and not words:
             mend = "write a decimal or 0x number"
-            if node.quoted and integer(text) is not None:
-                mend = "remove the quotes"
-            elif _INTEGER.fullmatch(text):
-                mend = "numbers have at most 64 bits"
         return self.wrong(node.place, path, f"expected {wanted}, found {_shown(text)}", mend)
 
     def bounded(self, node: Node, number: int, info: inspect.IntType, path: Path) -> Any:
@@ -225,6 +225,12 @@ def _fits(node: Node, info: inspect.Type) -> bool:
         (inspect.IntType, inspect.BoolType, inspect.StrType, inspect.EnumType, inspect.LiteralType),
     )
 
+
+_HOW: Final[dict[type[inspect.Type], str]] = {
+    inspect.StructType: "write key: value lines, or {key: value}",
+    inspect.DictType: "write name: lines, or {name: ...}",
+    inspect.VarTupleType: "write [one, two], or - lines",
+}
 
 _NAMES: Final[dict[type[inspect.Type], str]] = {
     inspect.IntType: "an integer",

@@ -2,7 +2,8 @@
 """Stamping clauses on entry points: one sentence that holds for many calls is written once.
 
 A template stamps ``<abi>.<entry>.<template>`` on every entry that its selector ``for`` matches. Entries whose
-prototype is unknown are never stamped: nothing is known that they could keep.
+prototype is unknown are never stamped, since nothing is known that they could keep; nor are commands that have
+subcommands, since only those are called.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ def _check(
 
 
 def _matches(selector: Selector, entry: EntryPoint) -> bool:
-    if entry.prototype_unknown is not None or entry.name in selector.exclude:
+    unstampable = entry.prototype_unknown is not None or bool(entry.subcommands)
+    if unstampable or entry.name in selector.exclude:
         return False
     conditions = (
         selector.carrier is None or entry.carrier == selector.carrier,

@@ -125,7 +125,8 @@ class _Builder:
         if event.anchor is not None:
             self.fail(place, f"anchor &{event.anchor}", "write the value out; the language has no anchors")
         if event.tag is not None:
-            self.fail(place, f"tag {event.tag}", "leave the tag out; the schema gives each key its type")
+            tag = str(event.tag).replace("tag:yaml.org,2002:", "!!")
+            self.fail(place, f"tag {tag}", "leave the tag out; the schema gives each key its type")
 
     def add(self, event: Any, place: Place) -> None:
         if self.stack and self.stack[-1].members is not None and self.pending[-1] is None:
