@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""One mistake a file: data/bad/<kind>-<what>.yaml says in a line ``#! line:column: key: message`` what it gives."""
+"""One mistake a file: data/bad/<kind>-<what>.yaml says in ``#! line:column: key: message`` what it gives."""
 
 from __future__ import annotations
 

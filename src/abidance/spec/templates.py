@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Stamping clauses on entry points: one sentence that holds for many calls is written once.
 
-A template stamps ``<abi>.<entry>.<template>`` on every entry that its selector ``for`` matches. Entries whose
-prototype is unknown are never stamped, since nothing is known that they could keep; nor are commands that have
-subcommands, since only those are called.
+A template stamps ``<abi>.<entry>.<template>`` on every entry that its selector ``for`` matches. Entries
+whose prototype is unknown are never stamped, since nothing is known that they could keep; nor are
+commands that have subcommands, since only those are called.
 """
 
 from __future__ import annotations
