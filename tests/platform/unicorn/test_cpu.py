@@ -6,8 +6,9 @@ from __future__ import annotations
 import pytest
 
 from abidance.errors import GuestCrashed
-from abidance.platform.unicorn.cpu import Exit
+from abidance.platform.unicorn.cpu import Cpu, Exit
 from abidance.platform.unicorn.engine import CS, DS, EAX, EBX, ECX, EFLAGS, EIP, ESP, SS
+from abidance.platform.unicorn.ram import Ram
 from abidance.platform.unicorn.walk import Fault
 
 CODE, STACK0, STACK1, STACK3, HOLE = 0x8000, 0x20000, 0x22000, 0x24000, 0x30000
@@ -238,6 +239,12 @@ def test_completed_instructions_are_counted_and_faulting_ones_are_not(lab):
     lab.start(3, "nop; int $0x42")
     lab.cpu.run(100)
     assert lab.cpu.executed - before == 4
+    for text in ("nop; nop; ud2", "nop; nop; cli", "nop; nop; int3", f"nop; movl ${HOLE},%eax; jmp *%eax",
+                 "nop; movl $0x60,%eax; movl %eax,%ds"):
+        before = lab.cpu.executed
+        lab.start(3, text)
+        assert lab.cpu.run(100) is Exit.EVENT
+        assert lab.cpu.executed - before == 3 - (lab.cpu.vector in {6, 13}), text
 
 
 def test_hlt_at_cpl_0_halts_behind_itself_even_as_the_last_instruction(lab):
@@ -264,6 +271,18 @@ def test_an_exception_in_a_port_handler_comes_out_of_run(lab):
     lab.start(0, "out %al,$0xe9; nop")
     with pytest.raises(KeyError, match="device"):
         lab.cpu.run(10)
+
+
+def test_read_only_memory_ignores_writes_and_executes(lab):
+    lab.ram.write(0x31000, b"\x11\x22\x33\x44")
+    half = Ram(4096, 0x10_0000), Ram(4096, 0x10_1000)
+    half[1].writable = False
+    half[1].write(0, b"\xF4\x05\0\0\0")
+    cpu = Cpu([*half], lab)
+    half[0].write(0, bytes.fromhex("c70501101000aaaaaaaa a101101000 ba00101000 ffe2"))
+    cpu.regs[EIP] = 0x10_0000
+    assert cpu.run(100) is Exit.HALT
+    assert (cpu.regs[EAX], cpu.regs[EIP], cpu.load(0x10_1000)) == (5, 0x10_1001, 0x5F4)
 
 
 def test_physical_holes_read_as_ones_and_ignore_writes(lab):

@@ -47,6 +47,8 @@ _FOUR_GIB = 1 << 32
 _PG = 1 << 31
 _ACCESSED = 0x100
 _DATA = (12, 13, 14, 15)
+_CPUID_RESULTS = (x86_const.UC_X86_REG_EAX, x86_const.UC_X86_REG_EBX, x86_const.UC_X86_REG_ECX,
+                  x86_const.UC_X86_REG_EDX)
 _SEGMENT_IDS = {index: getattr(x86_const, f"UC_X86_REG_{name}")
                 for index, name in zip(range(10, 16), ("CS", "SS", "DS", "ES", "FS", "GS"), strict=True)}
 
@@ -77,7 +79,8 @@ class Cpu:
 
     `rams` is all memory (further CPUs may be given the same objects); physical addresses outside
     read as ones and ignore writes. `environment` is a `BareMachine` unless a hypervisor replaces
-    it. `kernel_ring` is the ring that may take interrupts out of virtual-8086 mode.
+    it. `kernel_ring` is the ring that may take interrupts out of virtual-8086 mode. `clock` is what
+    RDTSC reads; `identify(EAX, ECX)` what CPUID leaves in EAX, EBX, ECX, EDX (None: Unicorn's own).
     """
 
     def __init__(self, rams: list[Ram], ports: Ports) -> None:
@@ -89,6 +92,7 @@ class Cpu:
         self.executed = 0
         self.cpl = 0
         self.clock: Callable[[], int] = lambda: self.now
+        self.identify: Callable[[int, int], tuple[int, int, int, int] | None] = lambda _leaf, _subleaf: None
         self._ports = ports
         self._stopping = self._sysenter = self._running = False
         self._stopped_at = 0
@@ -118,8 +122,9 @@ class Cpu:
                                f"(Unicorn error {status})")
         if engine.vector >= 0:
             self.software = engine.software and engine.vector != 6
-            # An exception did not complete its instruction; an int did.
-            self.executed += started if self.software else started - 1
+            # An exception did not complete its instruction; an int did. An instruction that could not
+            # even be fetched was never counted as begun.
+            self.executed += started if self.software or self._unfetched() else started - 1
             return Exit.EVENT
         if self._stopping:
             # The counter may have seen the next instruction, too, before the stop took hold.
@@ -129,6 +134,13 @@ class Cpu:
         if self._sysenter:
             return Exit.SYSENTER
         return Exit.LIMIT if started > limit else Exit.HALT
+
+    def _unfetched(self) -> bool:
+        """Whether the last exception is a page fault of the instruction fetch: a read of the page that EIP
+        is in. (An instruction that was fetched reads its own page without fault.)"""
+        if self.engine.vector != PF or self.engine.error & 2:
+            return False
+        return int(self.engine.get(x86_const.UC_X86_REG_CR2)) >> 12 == self.regs[EIP] >> 12
 
     def stop(self) -> None:
         """From a port handler: end the run after the current instruction."""
@@ -191,7 +203,7 @@ class Cpu:
         """Store a 32-bit word; nothing happens where there is no memory."""
         for ram in self.rams:
             offset = physical - ram.base
-            if 0 <= offset < ram.size:
+            if 0 <= offset < ram.size and ram.writable:
                 ram.words[offset >> 2] = value & _MASK
 
     def read_physical(self, physical: int, length: int) -> bytes:
@@ -206,7 +218,7 @@ class Cpu:
         """Store bytes within one page."""
         for ram in self.rams:
             offset = physical - ram.base
-            if 0 <= offset < ram.size:
+            if 0 <= offset < ram.size and ram.writable:
                 ram.view[offset:offset + len(data)] = data
 
     def read_linear(self, linear: int, length: int, *, user: bool = False) -> bytes:
@@ -319,6 +331,7 @@ class Cpu:
             (x86_const.UC_X86_INS_OUT, kind(None, pointer, word, number, word, pointer), self._out),
             (x86_const.UC_X86_INS_SYSENTER, kind(None, pointer, pointer), self._on_sysenter),
             (x86_const.UC_X86_INS_RDTSC, kind(number, pointer, pointer), self._rdtsc),
+            (x86_const.UC_X86_INS_CPUID, kind(number, pointer, pointer), self._cpuid),
         )
         for instruction, prototype, body in table:
             self.engine.hook(unicorn_const.UC_HOOK_INSN, prototype, body, instruction)
@@ -353,6 +366,18 @@ class Cpu:
     def _on_sysenter(self, _uc: int, _data: int) -> None:
         self._sysenter = True
         self.engine.stop()
+
+    def _cpuid(self, _uc: int, _data: int) -> int:
+        try:
+            get, put = self.engine.get, self.engine.set
+            values = self.identify(get(x86_const.UC_X86_REG_EAX), get(x86_const.UC_X86_REG_ECX))
+            if values is None:
+                return 0
+            for register, value in zip(_CPUID_RESULTS, values, strict=True):
+                put(register, value)
+        except BaseException as error:  # noqa: BLE001 (raised again by run)
+            self._fail(error)
+        return 1
 
     def _rdtsc(self, _uc: int, _data: int) -> int:
         try:

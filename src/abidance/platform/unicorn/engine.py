@@ -89,6 +89,9 @@ class Engine:
         self.uc.ctl_exits_enabled(True)
         for ram in rams:
             self.uc.mem_map_ptr(ram.base, ram.size, unicorn_const.UC_PROT_ALL, ram.address)
+            if not ram.writable:
+                rights = unicorn_const.UC_PROT_READ | unicorn_const.UC_PROT_EXEC
+                self.uc.mem_protect(ram.base, ram.size, rights)
         self.handle = ctypes.c_void_p(ctypes.cast(self.uc._uch, ctypes.c_void_p).value)
         self.all = Registers(self.handle, _IDS)
         self.values = self.all.values
@@ -102,6 +105,10 @@ class Engine:
                                                                 ctypes.c_void_p), self._interrupt)
         self.hook(unicorn_const.UC_HOOK_INSN_INVALID, ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p,
                                                                         ctypes.c_void_p), self._invalid)
+        # True drops the write and goes on.
+        self.hook(unicorn_const.UC_HOOK_MEM_WRITE_PROT, ctypes.CFUNCTYPE(
+            ctypes.c_bool, ctypes.c_void_p, ctypes.c_int, ctypes.c_uint64, ctypes.c_int, ctypes.c_int64,
+            ctypes.c_void_p), _drop)
         if layout is not None:
             self.adopt(layout)
 
@@ -218,3 +225,7 @@ class Engine:
         """Make `contents` (of the same process and library) the saved copy, and load it."""
         ctypes.memmove(self._saved, contents, len(contents))
         self.load()
+
+
+def _drop(_uc: int, _access: int, _address: int, _size: int, _value: int, _data: int) -> bool:
+    return True

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 
-__all__ = ["PAGE", "Ram"]
+__all__ = ["PAGE", "Part", "Ram"]
 
 PAGE = 4096
 _CHUNK = 64 * 1024
@@ -21,13 +21,14 @@ class Ram:
     """`size` bytes (a multiple of 4096), zero at first, at guest-physical address `base`.
 
     `view` is a writable memoryview of bytes, `words` the same as 32-bit little-endian words (index
-    = offset / 4), `address` the host address. Offsets count from `base`.
+    = offset / 4), `address` the host address. Offsets count from `base`. What is not `writable` ignores
+    the CPUs' writes.
     """
 
     def __init__(self, size: int, base: int = 0) -> None:
         if size <= 0 or size % PAGE:
             raise ValueError(f"{size:#x} is not a positive number of whole pages")
-        self.size, self.base = size, base
+        self.size, self.base, self.writable = size, base, True
         self._map = mmap.mmap(-1, size)
         self.view = memoryview(self._map)
         self.words = self.view.cast("I")
@@ -67,6 +68,16 @@ class Ram:
                     move(self.address + page, source + page, PAGE)
                     changed.append((page, page + PAGE))
         return changed
+
+
+class Part(Ram):
+    """Bytes `start` to `end` of another Ram as memory of its own right; both see the same bytes."""
+
+    def __init__(self, whole: Ram, start: int, end: int, *, writable: bool = True) -> None:
+        self.size, self.base, self.writable = end - start, whole.base + start, writable
+        self.view = whole.view[start:end]
+        self.words = self.view.cast("I")
+        self.address = whole.address + start
 
 
 _LIBC = ctypes.CDLL(None)

@@ -210,7 +210,7 @@ def _ltr(vcpu: VirtualCpu, instruction: Instruction) -> None:
 def _rdmsr(vcpu: VirtualCpu, _: Instruction) -> None:
     regs = vcpu.cpu.regs
     if regs[ECX] == _TSC:
-        value = vcpu.hv.board.now
+        value = vcpu.hv.time.now
     elif regs[ECX] in _MSRS:
         value = vcpu.cpu.engine.uc.msr_read(regs[ECX])
     else:
@@ -226,7 +226,7 @@ def _wrmsr(vcpu: VirtualCpu, _: Instruction) -> None:
 
 
 def _rdpmc(vcpu: VirtualCpu, _: Instruction) -> None:
-    value = vcpu.hv.board.now
+    value = vcpu.hv.time.now
     vcpu.cpu.regs[EAX], vcpu.cpu.regs[EDX] = value & _MASK, value >> 32 & 0xFF
 
 

@@ -17,18 +17,19 @@ from dataclasses import replace
 from typing import Any
 
 from abidance.abi.vmi.reference.calls import CALLS, store_entry
-from abidance.abi.vmi.reference.board import Board
 from abidance.abi.vmi.reference.emulate import emulate
 from abidance.abi.vmi.reference.image import INIT, SERVE, Image
 from abidance.abi.vmi.reference.segments import KERNEL_CPL
+from abidance.abi.vmi.reference.timeline import Timeline
 from abidance.abi.vmi.reference.transfers import sysenter
 from abidance.abi.vmi.reference.vcpu import VirtualCpu
 from abidance.errors import GuestCrashed, UsageError
 from abidance.platform.model import Stop
+from abidance.platform.unicorn.board import Board
 from abidance.platform.unicorn.cpu import Exit
 from abidance.platform.unicorn.engine import EAX, EIP
-from abidance.platform.unicorn.gates import GP, PF, Event, Kind
-from abidance.platform.unicorn.ram import Ram
+from abidance.platform.unicorn.gates import GP, PF
+from abidance.platform.unicorn.ram import Part, Ram
 from abidance.platform.unicorn.walk import Fault
 
 __all__ = ["TRAP_COST", "Hypervisor"]
@@ -37,8 +38,12 @@ TRAP_COST = 50
 """Virtual time that a call costs beyond its instructions."""
 
 _NATIVE_SLICE = 256
+_APPROACH = 200
+_HOLE, _ROM, _HIGH = 0xA0000, 0xC0000, 0x100000
 _TRAP_LENGTH = 2
 _FAILED = 0xFFFFFFFF
+_FEATURES = sum(1 << bit for bit in (0, 2, 3, 4, 5, 8, 11, 13, 15, 23, 24, 25))
+"""FPU DE PSE TSC MSR CX8 SEP PGE CMOV MMX FXSR SSE."""
 
 
 class Hypervisor:
@@ -46,13 +51,16 @@ class Hypervisor:
 
     def __init__(self, memory: int, rom: bytes, doorbell: int) -> None:
         self.memory = Ram(memory)
+        self.parts = [Part(self.memory, 0, _HOLE), Part(self.memory, _ROM, _HIGH, writable=False),
+                      Part(self.memory, _HIGH, memory)]
         self.board = Board(doorbell)
         self.image = Image(rom, self.memory.view)
         self.calls = dict(CALLS)
         self.vcpus = [VirtualCpu(self, 0)]
-        self.board.cpu = self.vcpus[0].cpu
+        self.time = Timeline(self.vcpus[0].cpu, self.board)
         for vcpu in self.vcpus:
-            vcpu.cpu.clock = lambda: self.board.now
+            vcpu.cpu.clock = lambda: self.time.now
+            vcpu.cpu.identify = identify
 
     # -- Model -----------------------------------------------------------------------------------
 
@@ -63,70 +71,77 @@ class Hypervisor:
 
     def run(self, budget: int) -> Stop:
         """Run until the doorbell, or about `budget` instructions of virtual time, or a crash."""
-        start = self.board.now
+        start = self.time.now
         try:
             stop = self._run(start + budget)
         except GuestCrashed as error:
-            return Stop.CRASH(str(error), self.board.now - start)
+            return Stop.CRASH(str(error), self.time.now - start)
         except Exception as error:  # noqa: BLE001 (a defect of ours must be a verdict, not a hang)
-            return Stop.CRASH(f"the hypervisor failed: {_where(error)}", self.board.now - start)
-        return replace(stop, used=max(1, self.board.now - start))
+            return Stop.CRASH(f"the hypervisor failed: {_where(error)}", self.time.now - start)
+        return replace(stop, used=max(1, self.time.now - start))
 
     def snapshot(self) -> object:
-        """RAM, CPUs and board."""
-        return [vcpu.save() for vcpu in self.vcpus], self.memory.save(), self.board.snapshot()
+        """CPUs, RAM, devices, time."""
+        return [vcpu.save() for vcpu in self.vcpus], self.memory.save(), self.board.snapshot(), self.time.snapshot()
 
     def restore(self, snap: object) -> None:
         """Back to a snapshot."""
-        cpus, ram, board = snap  # type: ignore[misc]
+        if not isinstance(snap, tuple):
+            raise TypeError("not a snapshot of a hypervisor")
+        cpus, ram, board, time = snap
         changed = self.memory.restore(ram)
         for vcpu, saved in zip(self.vcpus, cpus, strict=True):
             vcpu.restore(saved)
             vcpu.cpu.forget_code(changed)
         self.board.restore(board)
+        self.time.restore(time)
 
     def control(self, command: str, values: Mapping[str, int]) -> int:
         """inject (irq, after), count."""
-        if command == "inject":
-            irq, after = values.get("irq", 0), values.get("after", 0)
-            if not 0 <= irq <= 15 or irq == 2 or after < 0:
-                raise UsageError(f"inject: irq {irq} after {after} is impossible")
-            self.board.inject(irq, after)
-            return 0
         if command == "count":
-            marked = self.board.marked_at
-            return 0 if marked is None else self.vcpus[0].cpu.executed - marked
-        raise UsageError(f"the reference hypervisor has no command {command!r}")
+            return self.time.since_mark
+        if command != "inject" or set(values) != {"irq", "after"}:
+            raise UsageError(f"the reference knows count and inject (irq, after), not {command} {dict(values)}")
+        if not 0 <= values["irq"] <= 15 or values["irq"] == 2 or values["after"] < 0:
+            raise UsageError(f"cannot inject IRQ {values['irq']} after {values['after']} instructions")
+        self.time.inject(values["irq"], values["after"])
+        return 0
 
     # -- the loop --------------------------------------------------------------------------------
 
     def _run(self, until: int) -> Stop:
-        board, vcpu = self.board, self.vcpus[0]
-        while True:
-            board.catch_up()
-            if board.rung:
-                board.rung = False
-                return Stop.DOORBELL
+        vcpu = self.vcpus[0]
+        while (left := until - self.time.now) > 0:
+            self.time.catch_up()
             vcpu.service()
-            left = until - board.now
-            if left <= 0:
-                return Stop.BUDGET
             if vcpu.halted:
-                self._wait(left)
-            else:
-                self._step(vcpu, left)
+                self.time.skip(self.time.limit(left))
+            elif self._step(vcpu, self.time.limit(left)) is Exit.STOPPED and self._attend(vcpu):
+                return Stop.DOORBELL
+        return Stop.BUDGET
 
-    def _wait(self, left: int) -> None:
-        """The CPU is halted: let time pass until something can happen."""
-        self.board.idle()
-        if self.board.pic.pending() is not None and self.vcpus[0].flag.enabled:
-            return
-        timer = self.board.until_timer()
-        self.board.charge(left if timer is None else min(left, timer))
+    def _attend(self, vcpu: VirtualCpu) -> bool:
+        """A port handler stopped the CPU; True for the doorbell."""
+        board = self.board
+        if board.reset:
+            raise GuestCrashed(f"reset through port {board.reset:#x} at {vcpu.cpu.regs[EIP]:#x}")
+        if board.marker:
+            board.marker = False
+            self._approach(vcpu, vcpu.cpu.regs[EAX])
+        rung, board.bell = board.bell, False
+        return rung
 
-    def _step(self, vcpu: VirtualCpu, left: int) -> None:
+    def _approach(self, vcpu: VirtualCpu, target: int) -> None:
+        """Go on from the marker to the target that EAX names, one by one; instructions count from
+        there."""
+        for _ in range(_APPROACH):
+            if vcpu.cpu.regs[EIP] == target:
+                break
+            self._step(vcpu, 1)
+        self.time.mark()
+
+    def _step(self, vcpu: VirtualCpu, limit: int) -> Exit:
         """Let the CPU run until something happens, and deal with it."""
-        limit = min(left, self.board.until_timer() or left, self.board.until_injection() or left)
         if not vcpu.active:
             limit = min(limit, _NATIVE_SLICE)
         if vcpu.inhibited:
@@ -138,11 +153,12 @@ class Hypervisor:
             if vcpu.cpu.software:
                 self._software(vcpu)
             else:
-                self._exception(vcpu)
+                self.exception(vcpu)
         elif reason is Exit.SYSENTER:
             sysenter(vcpu)
         elif reason is Exit.HALT:
             vcpu.halted = True
+        return reason
 
     def _software(self, vcpu: VirtualCpu) -> None:
         """An int instruction: a call if it stands in one of the ROM's stubs, else the guest's own."""
@@ -151,7 +167,7 @@ class Hypervisor:
         if number is None or (number != INIT and not vcpu.active):
             cpu.reflect()
             return
-        self.board.charge(TRAP_COST)
+        self.time.charge(TRAP_COST)
         if number == INIT:
             self.initialise(vcpu)
         elif number != SERVE:
@@ -159,9 +175,10 @@ class Hypervisor:
 
     def _stub(self, vcpu: VirtualCpu) -> int | None:
         try:
-            return self.image.site(vcpu.cpu.environment.translate(vcpu.cpu.regs[EIP] - 1, write=False, user=False) + 1)
+            physical = vcpu.cpu.environment.translate(vcpu.cpu.regs[EIP] - 1 & _FAILED, write=False, user=False)
         except Fault:
             return None
+        return self.image.site(physical + 1)
 
     def _call(self, vcpu: VirtualCpu, number: int) -> None:
         call = self.calls.get(number)
@@ -174,7 +191,7 @@ class Hypervisor:
             vcpu.cpu.regs[EIP] -= _TRAP_LENGTH
             vcpu.deliver(fault)
 
-    def _exception(self, vcpu: VirtualCpu) -> None:
+    def exception(self, vcpu: VirtualCpu) -> None:
         """Hide it, emulate it, or let the guest have it."""
         cpu, event = vcpu.cpu, vcpu.cpu.event()
         if not vcpu.active:
@@ -222,6 +239,14 @@ class Hypervisor:
     def restore_flag(self, vcpu: VirtualCpu, enabled: bool) -> None:
         """The virtual flag of a context that IRET or SYSEXIT has just resumed."""
         vcpu.flag.enabled = enabled
+
+
+def identify(leaf: int, subleaf: int) -> tuple[int, int, int, int]:
+    """CPUID: a processor with the features that CR4 can turn on, and no others that need the kernel."""
+    del subleaf
+    if leaf == 0:
+        return 1, 0x64696241, 0x50555043, 0x65636E61
+    return (0x633, 0, 0, _FEATURES) if leaf == 1 else (0, 0, 0, 0)
 
 
 def _where(error: BaseException) -> str:

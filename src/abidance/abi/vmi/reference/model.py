@@ -77,9 +77,9 @@ def _options(hv: Hypervisor, machine: Machine) -> None:
 
 def _mutate(hv: Hypervisor, name: str) -> None:
     """Apply a declared mutant. The mutants are looked up only now: no hypervisor needs them."""
-    from abidance.abi.vmi.mutants import MUTANTS
+    from abidance.suite.load import load_mutants
 
-    for one in MUTANTS:
+    for one in load_mutants("abidance.abi.vmi.mutants"):
         if one.name == name and one.change is not None:
             one.change(hv)
             return

@@ -30,7 +30,6 @@ __all__ = ["halt", "iret", "sysenter", "sysexit"]
 SYSEXIT = 34
 _CALL_LENGTH, _TRAP_LENGTH = 5, 2
 _MSR_CS, _MSR_ESP, _MSR_EIP = 0x174, 0x175, 0x176
-_DEBUG = 1
 
 
 def iret(vcpu: VirtualCpu) -> None:
@@ -48,18 +47,18 @@ def iret(vcpu: VirtualCpu) -> None:
         _fault_at(vcpu, site, frame, fault_or_none)
         return
     vcpu.hv.restore_flag(vcpu, bool(flags & IF))
-    if vcpu.cpu.vector == _DEBUG:
-        vcpu.cpu.reflect()
+    if vcpu.cpu.vector >= 0:
+        vcpu.hv.exception(vcpu)
 
 
 def execute_return(vcpu: VirtualCpu) -> Fault | None:
     """Let the CPU execute the `iretl` at EIP; the fault that it raises for the guest, or None."""
     cpu = vcpu.cpu
-    while True:
-        if cpu.run(1) is not Exit.EVENT:
-            return None
+    before = cpu.executed
+    while cpu.run(1) is Exit.EVENT:
         event = cpu.event()
-        if event.vector == _DEBUG:
+        if cpu.executed != before:
+            # The instruction is done; what follows it could not be fetched, or TF was set.
             return None
         fault = vcpu.hide(event)
         if fault is not None and fault.vector == PF:
@@ -67,6 +66,7 @@ def execute_return(vcpu: VirtualCpu) -> Fault | None:
         if fault is not None:
             return fault
         cpu.engine.settle()
+    return None
 
 
 def _site(vcpu: VirtualCpu, number: int) -> tuple[int, int]:

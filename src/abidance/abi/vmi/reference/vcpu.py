@@ -47,7 +47,7 @@ class VirtualCpu:
         self.hv = hv
         size = Shadow.SIZE
         self.private = Ram(size, PRIVATE + index * (size + PAGE))
-        self.cpu = GuestCpu([hv.memory, self.private], hv.board)
+        self.cpu = GuestCpu([*hv.parts, self.private], hv.board)
         self.bare = BareMachine(self.cpu)
         self.shadow = Shadow(hv.memory, self.private, self.cpu.flush_tlb)
         self.flag = VirtualFlag(self.private, self.shadow.shared)
