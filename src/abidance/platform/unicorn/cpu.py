@@ -140,7 +140,7 @@ class Cpu:
         is in. (An instruction that was fetched reads its own page without fault.)"""
         if self.engine.vector != PF or self.engine.error & 2:
             return False
-        return int(self.engine.get(x86_const.UC_X86_REG_CR2)) >> 12 == self.regs[EIP] >> 12
+        return bool(self.engine.get(x86_const.UC_X86_REG_CR2) >> 12 == self.regs[EIP] >> 12)
 
     def stop(self) -> None:
         """From a port handler: end the run after the current instruction."""

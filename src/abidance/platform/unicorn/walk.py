@@ -25,7 +25,7 @@ PRESENT, WRITABLE, USER, ACCESSED, DIRTY, LARGE = 0x01, 0x02, 0x04, 0x20, 0x40, 
 PAGE_FAULT = 14
 
 
-class Fault(AbidanceError):  # noqa: N818 (the architecture's word)
+class Fault(AbidanceError):
     """The guest is to get exception `vector`; `error` its error code or None, `address` CR2 of a
     page fault. Never leaves the CPU model or the hypervisor built on it."""
 

@@ -102,7 +102,8 @@ def set_pxe(vcpu: VirtualCpu) -> None:
     """38: value in EAX, linear address of the entry in EDX, flags in ECX. The level and the address
     in the flags are not needed: shadow entries know what they came from."""
     regs = vcpu.cpu.regs
-    vcpu.deferral.update(bool(regs[ECX] & DEFER), vcpu.hv.store_entry, vcpu.hv.number(vcpu), regs[EDX], regs[EAX])
+    vcpu.deferral.update(bool(regs[ECX] & DEFER),
+                         vcpu.hv.store_entry, vcpu.hv.number(vcpu), regs[EDX], regs[EAX])
 
 
 def update_pxe(vcpu: VirtualCpu) -> None:

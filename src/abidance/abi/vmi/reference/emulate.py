@@ -236,7 +236,8 @@ def _sysexit(vcpu: VirtualCpu, _: Instruction) -> None:
 
 _ACTIONS: dict[Privileged, Action] = {
     Privileged.CLI: _cli, Privileged.STI: _sti, Privileged.HLT: _hlt, Privileged.CLTS: _clts,
-    Privileged.LMSW: _lmsw, Privileged.INVLPG: _invlpg, Privileged.INVD: _nothing, Privileged.WBINVD: _nothing,
+    Privileged.LMSW: _lmsw, Privileged.INVLPG: _invlpg, Privileged.INVD: _nothing,
+    Privileged.WBINVD: _nothing,
     Privileged.READ_CR: _read_cr, Privileged.WRITE_CR: _write_cr, Privileged.READ_DR: _read_dr,
     Privileged.WRITE_DR: _write_dr, Privileged.LGDT: _lgdt, Privileged.LIDT: _lidt, Privileged.LLDT: _lldt,
     Privileged.LTR: _ltr, Privileged.RDMSR: _rdmsr, Privileged.WRMSR: _wrmsr, Privileged.RDPMC: _rdpmc,

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from abidance.abi.vmi.reference.calls import CALLS, store_entry
 from abidance.abi.vmi.reference.emulate import emulate
@@ -82,7 +81,8 @@ class Hypervisor:
 
     def snapshot(self) -> object:
         """CPUs, RAM, devices, time."""
-        return [vcpu.save() for vcpu in self.vcpus], self.memory.save(), self.board.snapshot(), self.time.snapshot()
+        cpus = [vcpu.save() for vcpu in self.vcpus]
+        return cpus, self.memory.save(), self.board.snapshot(), self.time.snapshot()
 
     def restore(self, snap: object) -> None:
         """Back to a snapshot."""
@@ -101,7 +101,7 @@ class Hypervisor:
         if command == "count":
             return self.time.since_mark
         if command != "inject" or set(values) != {"irq", "after"}:
-            raise UsageError(f"the reference knows count and inject (irq, after), not {command} {dict(values)}")
+            raise UsageError(f"the reference knows count and inject (irq, after), not {command} {[*values]}")
         if not 0 <= values["irq"] <= 15 or values["irq"] == 2 or values["after"] < 0:
             raise UsageError(f"cannot inject IRQ {values['irq']} after {values['after']} instructions")
         self.time.inject(values["irq"], values["after"])
@@ -175,7 +175,8 @@ class Hypervisor:
 
     def _stub(self, vcpu: VirtualCpu) -> int | None:
         try:
-            physical = vcpu.cpu.environment.translate(vcpu.cpu.regs[EIP] - 1 & _FAILED, write=False, user=False)
+            last = vcpu.cpu.regs[EIP] - 1 & 0xFFFFFFFF
+            physical = vcpu.cpu.environment.translate(last, write=False, user=False)
         except Fault:
             return None
         return self.image.site(physical + 1)

@@ -34,13 +34,15 @@ class Image:
             raise UsageError("this option ROM is not the reference hypervisor's")
         if table + 4 * calls > size or stubs + _STUB * count > size:
             raise UsageError("the option ROM's tables lie outside it")
-        self.size, self._table, self._stubs = size, table, stubs
+        self.size = size
+        self._table: int = table
+        self._stubs: int = stubs
         self._bytes = ram[BASE:BASE + size]
         self._bytes[:] = image[:size]
 
     def site(self, physical: int) -> int | None:
         """The number of the stub whose `int` ends at `physical`, or None."""
-        offset = physical - BASE - self._stubs - _INT
+        offset: int = physical - BASE - self._stubs - _INT
         if offset % _STUB or not 0 <= offset < _STUB * (SERVE + 1):
             return None
         return offset // _STUB

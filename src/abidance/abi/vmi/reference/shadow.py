@@ -92,14 +92,14 @@ class Shadow:
         page = linear >> 12
         if linear >= HOLE:
             raise Fault(14, self._entries[page] & PRESENT | write << 1 | user << 2, linear)
-        self.install(page, self.look_up(linear, write=write, user=user), write=write, user=user)
+        self.install(page, self.look_up(linear, write=write, user=user), write=write)
 
     def look_up(self, linear: int, *, write: bool, user: bool) -> Mapping:
         """What the guest's tables say, with accessed and dirty bits set."""
         return walk(self.memory, self.base, linear, write=write, user=user, protect=self.protect,
                     large=self.large)
 
-    def install(self, page: int, found: Mapping, *, write: bool, user: bool) -> None:
+    def install(self, page: int, found: Mapping, *, write: bool) -> None:
         """Put what was found into the shadow entry of linear page `page`."""
         frame = found.frame if found.frame < self._top else NOWHERE
         entry = frame | PRESENT

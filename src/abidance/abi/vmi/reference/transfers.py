@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from unicorn import x86_const
-
 from abidance.abi.vmi.reference.image import CALL_REL, IRET
 from abidance.abi.vmi.reference.segments import KERNEL_CPL
 from abidance.errors import GuestCrashed

@@ -36,7 +36,8 @@ CR4_FEATURES = 1 << 3 | _PSE | _PGE | 1 << 9 | 1 << 10
 """What CR4 can hold: DE, PSE, PGE, OSFXSR, OSXMMEXCPT; CPUID announces no other."""
 
 _REAL_CR4 = 1 << 3 | 1 << 9 | 1 << 10
-_SAVED = ("active", "cr0", "cr2", "cr3", "cr4", "gdtr", "idtr", "ldtr", "task", "stack", "halted", "inhibited", "debug")
+_SAVED = ("active", "cr0", "cr2", "cr3", "cr4", "gdtr", "idtr", "ldtr", "task", "stack", "halted",
+          "inhibited", "debug")
 _STUCK = 64
 
 
@@ -73,7 +74,8 @@ class VirtualCpu:
         self.gdtr, self.idtr, self.ldtr = self.bare.gdt(), self.bare.idt(), self.bare.ldt()
         _selector, base, limit, _flags = get(x86_const.UC_X86_REG_TR)
         self.task, self.stack = (base, limit), None
-        self.cr0, self.cr2, self.cr3, self.cr4 = cr0, get(x86_const.UC_X86_REG_CR2), get(x86_const.UC_X86_REG_CR3), cr4
+        self.cr0, self.cr4 = cr0, cr4
+        self.cr2, self.cr3 = get(x86_const.UC_X86_REG_CR2), get(x86_const.UC_X86_REG_CR3)
         self.active = True
         self.cpu.environment, self.cpu.raising, self.cpu.kernel_ring = self, True, KERNEL_CPL
         self.shadow.base = self.cr3
@@ -201,9 +203,9 @@ class VirtualCpu:
                 return fault
             self._progress()
             return None
-        if 10 <= event.vector <= GP and event.error & 0xFFFC and not event.error & 3 and self.cpu.cpl == KERNEL_CPL:
-            if segments.raise_one(self.cpu, event.error):
-                return None
+        selector = event.error if 10 <= event.vector <= GP and not event.error & 3 else 0
+        if selector and self.cpu.cpl == KERNEL_CPL and segments.raise_one(self.cpu, selector):
+            return None
         return Fault(event.vector, event.error, event.address)
 
     def _progress(self) -> None:
