@@ -8,7 +8,7 @@ file), shape it (every mistake), then resolve names and check rules across the f
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from msgspec import structs
@@ -25,7 +25,7 @@ from abidance.spec.shape import WRONG, shape
 from abidance.spec.structures import GroupParts, make_parts
 from abidance.spec.templates import stamp
 from abidance.spec.tree import read_tree
-from abidance.spec.types import Clause, EntryPoint, Group, Specification
+from abidance.spec.types import Clause, ConformanceClass, EntryPoint, Group, Specification
 
 __all__ = ["load", "problems"]
 
@@ -125,27 +125,7 @@ class _Loader:
         classes = make_classes(base, entries, clauses, file)
         if self.problems.found:
             return None
-        spec = Specification(
-            abi=base.abi,
-            version=base.version,
-            title=base.title,
-            summary=paragraphs(base.summary),
-            sources=tuple(scope.sources.values()),
-            registers=tuple(scope.registers.values()),
-            carriers=tuple(scope.carriers.values()),
-            groups=tuple(_group(doc) for doc, _ in self.groups),
-            entries=tuple(sorted(entries, key=_by_number)),
-            clauses=tuple(clauses),
-            classes=classes,
-            constants=tuple(item for part in parts for item in part.constants),
-            structures=tuple(item for part in parts for item in part.structures),
-            events=tuple(item for part in parts for item in part.events),
-            msrs=tuple(item for part in parts for item in part.msrs),
-            leaves=tuple(item for part in parts for item in part.leaves),
-            start=tuple(item for part in parts for item in part.start),
-            profile_keys=tuple(scope.keys.values()),
-            digest="",
-        )
+        spec = _assemble(base, scope, [doc for doc, _ in self.groups], entries, clauses, classes, parts)
         return structs.replace(spec, digest=digest(spec))
 
     def declare(self, scope: Scope) -> None:
@@ -215,6 +195,39 @@ def _ordered(groups: list[str], entries: list[EntryPoint], topics: list[Clause])
         made += [clause for entry in entries if entry.group == group for clause in entry.clauses]
         made += [clause for clause in topics if clause.group == group]
     return made
+
+
+def _assemble(
+    base: AbiDocument,
+    scope: Scope,
+    docs: Sequence[GroupDocument],
+    entries: Sequence[EntryPoint],
+    clauses: Sequence[Clause],
+    classes: Sequence[ConformanceClass],
+    parts: Sequence[GroupParts],
+) -> Specification:
+    """The specification without its digest."""
+    return Specification(
+        abi=base.abi,
+        version=base.version,
+        title=base.title,
+        summary=paragraphs(base.summary),
+        sources=tuple(scope.sources.values()),
+        registers=tuple(scope.registers.values()),
+        carriers=tuple(scope.carriers.values()),
+        groups=tuple(_group(doc) for doc in docs),
+        entries=tuple(sorted(entries, key=_by_number)),
+        clauses=tuple(clauses),
+        classes=tuple(classes),
+        constants=tuple(item for part in parts for item in part.constants),
+        structures=tuple(item for part in parts for item in part.structures),
+        events=tuple(item for part in parts for item in part.events),
+        msrs=tuple(item for part in parts for item in part.msrs),
+        leaves=tuple(item for part in parts for item in part.leaves),
+        start=tuple(item for part in parts for item in part.start),
+        profile_keys=tuple(scope.keys.values()),
+        digest="",
+    )
 
 
 def _by_number(entry: EntryPoint) -> tuple[bool, tuple[int, ...], int]:
