@@ -28,10 +28,12 @@ class Deferral:
         self.state: list[Work] = []
 
     def update(self, defer: bool, work: Callable[..., None], *arguments: int) -> None:
-        """A page-table update: queued if the call says so or in the MMU mode, else done now."""
+        """A page-table update: queued if the call says so or in the MMU mode, else done now, after what
+        was queued before it: an older update must never overwrite a younger one."""
         if defer or self.mode == MMU:
             self.updates.append((work, arguments))
         else:
+            self.flush_updates()
             work(*arguments)
 
     def change(self, work: Callable[..., None], *arguments: int) -> None:
