@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The clauses stamped on every entry point: what a call preserves, which memory it leaves alone, and
+which segments it can do without. The uses are those of `conventions_uses`, on quick and on slow paths,
+by pointer and by patched site, with registers that hold something else at each call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from abidance.abi.vmi.cases.conventions_memory import MemoryWatch
+from abidance.abi.vmi.cases.conventions_uses import GET_RELOCATION_INFO, TRANSFERS, Reach, Trial, use
+from abidance.abi.vmi.guest import VmiGuest
+from abidance.suite import StateHandle, case
+from abidance.suite.state import Registers
+
+if TYPE_CHECKING:
+    from abidance.spec import Specification
+
+__all__: list[str] = []
+
+GENERAL = ("ebx", "esi", "edi", "ebp", "esp")
+SEGMENTS = ("cs", "ss", "ds", "es", "fs", "gs")
+INIT = "Init"
+
+
+def stamped(spec: Specification, template: str) -> list[str]:
+    """The entry points on which a template has stamped its clause."""
+    ids = {clause.id for clause in spec.clauses if clause.stamped}
+    return [entry.name for entry in spec.entries if f"vmi.{entry.name}.{template}" in ids]
+
+
+def returning(spec: Specification) -> list[str]:
+    """The entry points that must preserve EBX; Init has a case of its own."""
+    return [name for name in stamped(spec, "preserves-ebx") if name != INIT]
+
+
+def keeps_segments(spec: Specification) -> list[str]:
+    """The entry points that must preserve the segment registers."""
+    return stamped(spec, "preserves-segments")
+
+
+def trials(g: VmiGuest, entry: str, **fixed: int) -> list[StateHandle]:
+    """Every use of an entry point, by pointer and by patched site."""
+    reaches = (Reach.POINTER,) if entry == GET_RELOCATION_INFO else (Reach.POINTER, Reach.INLINE)
+    return [state for reach in reaches for state in use(Trial(g, entry, fixed=fixed, reach=reach)).states]
+
+
+@case(*(f"vmi.{{item}}.preserves-{name}" for name in GENERAL), for_each=returning)
+def preserves_general(g: VmiGuest, entry: str) -> None:
+    """EBX, ESI, EDI and EBP hold after each use what they held before it, and ESP is where it was."""
+    states = trials(g, entry)
+    g.require(len({state.before.ebx for state in states}) == len(states), "each call is given other values")
+    for state in states:
+        for name in GENERAL:
+            g.expect_preserved(state, name, clause=f"vmi.{entry}.preserves-{name}")
+
+
+@case("vmi.{item}.preserves-segments", for_each=keeps_segments)
+def preserves_segments(g: VmiGuest, entry: str) -> None:
+    """CS, SS, DS, ES, FS and GS hold after each use what they held before it, whichever selectors FS
+    and GS hold: of user code, of the kernel, or none."""
+    user, kernel = g.selector("user.ds"), g.selector("kernel.ds")
+    for fs, gs in ((user, kernel), (kernel, 0), (0, user)):
+        for state in trials(g, entry, fs=fs, gs=gs):
+            g.require((state.before.fs, state.before.gs) == (fs, gs), "FS and GS were loaded")
+            g.expect_preserved(state, *SEGMENTS)
+
+
+@case("vmi.{item}.preserves-eax", for_each=lambda spec: stamped(spec, "preserves-eax"))
+def preserves_eax(g: VmiGuest, entry: str) -> None:
+    """EAX holds after each use what it held before it."""
+    for state in trials(g, entry):
+        g.expect_preserved(state, "eax")
+
+
+@case("vmi.{item}.preserves-ecx", "vmi.{item}.preserves-edx",
+      for_each=lambda spec: stamped(spec, "preserves-ecx"))
+def preserves_ecx_and_edx(g: VmiGuest, entry: str) -> None:
+    """ECX and EDX hold after each use what they held before it, also when an interrupt was delivered."""
+    for state in trials(g, entry):
+        for name in ("ecx", "edx"):
+            g.expect_preserved(state, name, clause=f"vmi.{entry}.preserves-{name}")
+
+
+@case("vmi.Init.preserves-*")
+def init_preserves(g: VmiGuest) -> None:
+    """EBX, ESI, EDI, EBP and ESP hold after VMI_Init what they held before it."""
+    before, after = init_registers(g)
+    for name in GENERAL:
+        g.require(before[name] != 0, f"{name} held something at the call")
+        g.expect_equal(after[name], before[name], f"{name} after VMI_Init",
+                       clause=f"vmi.Init.preserves-{name}")
+
+
+@case("vmi.{item}.needs-no-data-segments",
+      for_each=lambda spec: stamped(spec, "needs-no-data-segments"))
+def needs_no_data_segments(g: VmiGuest, entry: str) -> None:
+    """With null selectors in DS and ES the call has its effect, by pointer and by patched site."""
+    reaches = (Reach.INLINE,) if entry in TRANSFERS else (Reach.POINTER, Reach.INLINE)
+    for reach in reaches:
+        trial = use(Trial(g, entry, fixed={"ds": 0, "es": 0}, reach=reach, judged=True))
+        for state in trial.states:
+            g.require((state.before.ds, state.before.es) == (0, 0), "DS and ES hold null selectors")
+
+
+@case("vmi.{item}.writes-no-memory", for_each=lambda spec: stamped(spec, "writes-no-memory"))
+def writes_no_memory(g: VmiGuest, entry: str) -> None:
+    """Tables, descriptors, the image, user pages and the pages of the case are the same before and after
+    each use, as are the words above the caller's stack pointer."""
+    watch = MemoryWatch(g)
+    trial = use(Trial(g, entry, around=watch.look))
+    watch.expect_unchanged(f"by {entry}")
+    for state in trial.states:
+        g.expect_returned(state)
+        g.expect(not state.canary_bad, "the caller's stack above the arguments is left alone")
+
+
+def init_registers(g: VmiGuest) -> tuple[Registers, Registers]:
+    """The registers at the call of VMI_Init and afterwards."""
+    g.require("init.outcome" in g.hello, "VMI_Init was called")
+    g.expect_equal(g.hello.number("init.outcome"), 0, "how VMI_Init ended (0: it returned)")
+    pair = []
+    for name in ("init.before", "init.after"):
+        blob = g.hello.blob(name)
+        values = [int.from_bytes(blob[at:at + 8], "little") for at in range(0, len(blob), 8)]
+        pair.append(Registers(g.registers, values))
+    return pair[0], pair[1]
