@@ -25,10 +25,12 @@ class Ram:
     the CPUs' writes.
     """
 
+    writable = True
+
     def __init__(self, size: int, base: int = 0) -> None:
         if size <= 0 or size % PAGE:
             raise ValueError(f"{size:#x} is not a positive number of whole pages")
-        self.size, self.base, self.writable = size, base, True
+        self.size, self.base = size, base
         self._map = mmap.mmap(-1, size)
         self.view = memoryview(self._map)
         self.words = self.view.cast("I")
