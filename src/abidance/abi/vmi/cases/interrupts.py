@@ -35,12 +35,12 @@ WHOLE = 0xFFFF_FFFF & ~(IF | 0x100 | 0x7000)
 """As many bits as can be set without TF, IOPL and NT."""
 
 
-def _flag_after(g: VmiGuest, before: str, entry: str, expected: int, **regs: int) -> None:
+def _flag_after(g: VmiGuest, before: str, entry: str, expected: int, eax: int = 0) -> None:
     """The flag after a call, by GetInterruptMask and by a trap's frame, from a known flag before."""
     switch(g, before == "set")
     was = flag_in_frame(g)
     switch(g, before == "set")
-    called = g.call(entry, **regs)
+    called = g.call(entry, eax=eax)
     mask = g.call("GetInterruptMask")
     image = flag_in_frame(g)
     g.require(flags_of(was) == (IF if before == "set" else 0), f"the flag was {before} before the call")
@@ -50,11 +50,11 @@ def _flag_after(g: VmiGuest, before: str, entry: str, expected: int, **regs: int
     g.expect_equal(flags_of(image), expected, f"bit 9 in the frame of a trap {text}")
 
 
-def _delivers_pending(g: VmiGuest, entry: str, *, inline: bool, **regs: int) -> None:
+def _delivers_pending(g: VmiGuest, entry: str, *, inline: bool, eax: int = 0) -> None:
     """A pending interrupt arrives in the call, before the caller goes on, and arrives once."""
     pending(g)
     g.require(not g.log(), "nothing is delivered while the flag is clear")
-    called = g.call(entry, inline=inline, **regs)
+    called = g.call(entry, inline=inline, eax=eax)
     after = g.execute("kernel.spin", ecx=NEVER)
     entries = g.log()
     g.expect_returned(called)
