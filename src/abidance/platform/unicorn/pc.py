@@ -16,8 +16,6 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping
 
-from unicorn import unicorn_const
-
 from abidance.errors import GuestCrashed, InputError, Place, UsageError
 from abidance.platform import multiboot
 from abidance.platform.base import Artifact, Machine
@@ -41,8 +39,8 @@ _APPROACH = 200
 class _Part(Ram):
     """A part of another Ram, as memory of its own right."""
 
-    def __init__(self, whole: Ram, start: int, end: int) -> None:
-        self.size, self.base = end - start, start
+    def __init__(self, whole: Ram, start: int, end: int, *, writable: bool = True) -> None:
+        self.size, self.base, self.writable = end - start, start, writable
         self.view = whole.view[start:end]
         self.words = self.view.cast("I")
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.view))
@@ -55,8 +53,8 @@ class PcModel:
         if machine.cpus != 1:
             raise UsageError(f"the PC model has one CPU, not {machine.cpus}")
         self._memory = Ram(machine.memory)
-        parts = [_Part(self._memory, start, end)
-                 for start, end in ((0, _HOLE), (_ROM, _HIGH), (_HIGH, machine.memory))]
+        parts = [_Part(self._memory, 0, _HOLE), _Part(self._memory, _ROM, _HIGH, writable=False),
+                 _Part(self._memory, _HIGH, machine.memory)]
         self._board = Board(doorbell)
         self._cpu = Cpu([*parts], self._board)
         self._board.now, self._board.stop = (lambda: self._time() // TICK), self._cpu.stop
@@ -65,21 +63,12 @@ class PcModel:
         self._due: int | None = None
         self._armed: tuple[int, int] | None = None
         self._marked = 0
-        self._protect()
         self._load(machine)
 
     @property
     def ram(self) -> memoryview:
         """All of it; A0000h..FFFFFh is not the guest's RAM."""
         return self._memory.view
-
-    def _protect(self) -> None:
-        """Make C0000h..FFFFFh read-only: writes are dropped, as behind a PC's shadow registers."""
-        uc = self._cpu.engine.uc
-        uc.mem_protect(_ROM, _HIGH - _ROM, unicorn_const.UC_PROT_READ | unicorn_const.UC_PROT_EXEC)
-        prototype = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_int, ctypes.c_uint64,
-                                     ctypes.c_int, ctypes.c_int64, ctypes.c_void_p)
-        self._cpu.engine.hook(unicorn_const.UC_HOOK_MEM_WRITE_PROT, prototype, lambda *_: True)
 
     def _load(self, machine: Machine) -> None:
         at = _ROM
@@ -200,7 +189,7 @@ class PcModel:
         if command == "count":
             return self._cpu.executed - self._marked
         if command != "inject" or set(values) != {"irq", "after"}:
-            raise UsageError(f"the PC model knows count and inject (irq, after), not {command} {dict(values)}")
+            raise UsageError(f"the PC knows count and inject (irq, after), not {command} {dict(values)}")
         if not 0 <= values["irq"] <= 15 or values["irq"] == 2 or values["after"] < 0:
             raise UsageError(f"cannot inject IRQ {values['irq']} after {values['after']} instructions")
         self._armed, self._due = (values["irq"], values["after"]), None
