@@ -202,7 +202,8 @@ def test_classes(run_toy: Runner) -> None:
 
 def test_class_with_nothing_seen_is_undecided(run_toy: Runner) -> None:
     run = run_toy("wrong")
-    assert {item.name: item.conforms for item in run.targets[0].classes} == {"adding": True, "everything": False}
+    conforms = {item.name: item.conforms for item in run.targets[0].classes}
+    assert conforms == {"adding": True, "everything": False}
     run = run_toy("killed", required=("adding",))
     assert {item.name: item.conforms for item in run.targets[0].classes}["adding"] is True
 

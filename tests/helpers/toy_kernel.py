@@ -13,7 +13,8 @@ from types import MappingProxyType
 from abidance.errors import FrameError, GuestCrashed, GuestTimeout, SessionLost, UsageError
 from abidance.kernel import Hello
 
-NAMES = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "eip", "eflags", "cs", "ss", "ds", "es", "fs", "gs")
+NAMES = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "eip", "eflags", "cs", "ss", "ds", "es",
+         "fs", "gs")
 RETURNED, FAULT, STOP, NOT_CALLABLE = range(4)
 UNKNOWN = (1 << 64) - 1
 

@@ -52,7 +52,8 @@ def test_globs_and_items() -> None:
 
 def test_items_from_the_specification() -> None:
     names = [entry.name for entry in SPEC.entries]
-    suite = suite_of(lambda make: case("toy.{item}.preserves-ebx", for_each=lambda spec: spec.entries)(make("k")))
+    declared = case("toy.{item}.preserves-ebx", for_each=lambda spec: spec.entries)
+    suite = suite_of(lambda make: declared(make("k")))
     assert [made.id.rpartition("[")[2] for made in suite.cases] == [f"{name}]" for name in names]
 
 

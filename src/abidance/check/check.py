@@ -19,7 +19,7 @@ from abidance.check.attempt import Ending, unattempted
 from abidance.check.bench import Bench, CaseLane, Timed
 from abidance.check.conformance import conformance
 from abidance.check.judge import judge, mismatches
-from abidance.check.lanes import run_lanes
+from abidance.check.lanes import Stopper, run_lanes
 from abidance.check.plan import Plan, Selection, make_plan
 from abidance.check.proven import Prover
 from abidance.check.results import (
@@ -66,6 +66,7 @@ class Order:
     jobs: int = 1
     required: tuple[str, ...] = ()
     prove: bool = True
+    stopper: Stopper = field(default_factory=Stopper)
 
 
 @dataclass
@@ -81,7 +82,7 @@ def run_check(order: Order, observer: Observer) -> Run:
     """Carry out an order. Raises UsageError and UnavailableError, nothing a guest does."""
     begun, started = time.perf_counter(), datetime.now(UTC)
     state = _State()
-    prover = Prover(order.abi, order.selection, seed=order.seed, jobs=order.jobs)
+    prover = Prover(order.abi, order.selection, seed=order.seed, jobs=order.jobs, stopper=order.stopper)
     for bench in order.benches:
         target = _target(order, bench, observer, prover, state)
         state.targets.append(target)
@@ -158,8 +159,9 @@ def _cases(order: Order, bench: Bench, plan: Plan, observer: Observer,
         observer.case_done(bench, timed.result, len(results))
 
     lanes: list[CaseLane] = [bench.lane() for _ in range(min(order.jobs, len(plan.tasks)))]
+    state.interrupted = state.interrupted or order.stopper.requested
     if not state.interrupted and plan.tasks:
-        state.interrupted = run_lanes(plan.tasks, lanes, record)
+        state.interrupted = run_lanes(plan.tasks, lanes, record, order.stopper)
     for task in plan.tasks:
         if task.case.id not in results:
             results[task.case.id] = unattempted(task.case, task.clauses, INTERRUPTED, bench.rerun(task.case))

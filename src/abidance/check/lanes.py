@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Work in parallel lanes, each a thread with something of its own (a session), and stop at once.
 
-Results arrive in the main thread. An interrupt there closes every lane, which ends whatever its
-thread waits for; results that were recorded before it stay.
+Results arrive in the main thread. A `Stopper` (or a KeyboardInterrupt there) closes every lane,
+which ends whatever its thread waits for; results that were recorded before it stay.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-__all__ = ["Lane", "run_lanes"]
+__all__ = ["Lane", "Stopper", "run_lanes"]
 
 ItemT_contra = TypeVar("ItemT_contra", contravariant=True)
 ResultT_co = TypeVar("ResultT_co", covariant=True)
@@ -32,6 +32,32 @@ class Lane(Protocol[ItemT_contra, ResultT_co]):
         """Let go of everything; may be called from another thread to end `work` early."""
 
 
+class Stopper:
+    """A request to stop at once. `request` may be called from a signal handler or any thread."""
+
+    def __init__(self) -> None:
+        self._requested = threading.Event()
+        self._wake: queue.SimpleQueue[Any] | None = None
+
+    @property
+    def requested(self) -> bool:
+        """Whether somebody asked to stop."""
+        return self._requested.is_set()
+
+    def request(self) -> None:
+        """Ask to stop; whoever waits for results wakes up."""
+        self._requested.set()
+        waiting = self._wake
+        if waiting is not None:
+            waiting.put(KeyboardInterrupt())  # SimpleQueue: put is safe in a signal handler
+
+    def watch(self, waiting: queue.SimpleQueue[Any] | None) -> None:
+        """Name the queue that a request must wake."""
+        self._wake = waiting
+        if waiting is not None and self.requested:
+            waiting.put(KeyboardInterrupt())
+
+
 class _Shift(Generic[I, R]):
     """One run over all items."""
 
@@ -39,7 +65,7 @@ class _Shift(Generic[I, R]):
         self._items = enumerate(items)
         self._lock = threading.Lock()
         self.stopped = threading.Event()
-        self.done: queue.Queue[tuple[int, R] | BaseException | None] = queue.Queue()
+        self.done: queue.SimpleQueue[tuple[int, R] | BaseException | None] = queue.SimpleQueue()
 
     def serve(self, lane: Lane[I, R]) -> None:
         """Body of a lane's thread; always ends by putting None or an exception."""
@@ -61,15 +87,18 @@ class _Shift(Generic[I, R]):
             return None if self.stopped.is_set() else next(self._items, None)
 
 
-def run_lanes(items: Sequence[I], lanes: Sequence[Lane[I, R]], on_done: Callable[[int, R], None]) -> bool:
+def run_lanes(items: Sequence[I], lanes: Sequence[Lane[I, R]], on_done: Callable[[int, R], None],
+              stopper: Stopper | None = None) -> bool:
     """Work through `items`; call `on_done(index, result)` in this thread as results come, in any
-    order. True if an interrupt (KeyboardInterrupt) ended it early. An exception that leaves a lane
-    ends everything and is raised here."""
+    order. True if `stopper` or a KeyboardInterrupt ended it early. Another exception that leaves
+    a lane or `on_done` ends everything and is raised here."""
+    stopper = stopper or Stopper()
     shift: _Shift[I, R] = _Shift(items)
     threads = [threading.Thread(target=shift.serve, args=(lane,), daemon=True) for lane in lanes]
-    for thread in threads:
-        thread.start()
+    stopper.watch(shift.done)
     try:
+        for thread in threads:
+            thread.start()
         _collect(shift, len(threads), on_done)
     except KeyboardInterrupt:
         _stop(shift, threads, lanes)
@@ -77,6 +106,8 @@ def run_lanes(items: Sequence[I], lanes: Sequence[Lane[I, R]], on_done: Callable
     except BaseException:
         _stop(shift, threads, lanes)
         raise
+    finally:
+        stopper.watch(None)
     return False
 
 
@@ -97,4 +128,5 @@ def _stop(shift: _Shift[I, R], threads: Sequence[threading.Thread], lanes: Seque
         with contextlib.suppress(Exception):
             lane.close()
     for thread in threads:
-        thread.join(JOIN_SECONDS)
+        if thread.ident is not None:
+            thread.join(JOIN_SECONDS)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from abidance.abi import Abi
 from abidance.check.bench import Bench, CaseLane, Task, Timed, make_bench
-from abidance.check.lanes import run_lanes
+from abidance.check.lanes import Stopper, run_lanes
 from abidance.check.plan import Selection, make_plan
 from abidance.check.results import CaseResult, MutantResult
 from abidance.check.verdict import Verdict
@@ -48,7 +48,8 @@ class Trial:
 
 
 def make_stand(abi: Abi, implementation: str, selection: Selection, *, seed: int, jobs: int,
-               known: Sequence[tuple[Bench, Sequence[CaseResult]]] = ()) -> Stand:
+               known: Sequence[tuple[Bench, Sequence[CaseResult]]] = (),
+               stopper: Stopper | None = None) -> Stand:
     """Make an implementation ready for its mutants and run its cases once without any; results
     that are known for the same bench are not run again. Raises UnavailableError, KeyboardInterrupt."""
     bench = make_bench(abi, _target(abi, implementation), seed=seed)
@@ -61,7 +62,7 @@ def make_stand(abi: Abi, implementation: str, selection: Selection, *, seed: int
         baseline[missing[index].case.id] = timed.result
 
     lanes = [bench.lane() for _ in range(min(jobs, len(missing)))]
-    if missing and run_lanes(missing, lanes, record):
+    if missing and run_lanes(missing, lanes, record, stopper):
         raise KeyboardInterrupt
     return Stand(bench, plan.tasks, baseline)
 
@@ -75,11 +76,12 @@ def trial(mutant: Mutant, stand: Stand, *, everything: bool) -> Trial:
 
 
 def run_trials(trials: Sequence[Sequence[Trial]], *, jobs: int,
-               on_done: Callable[[int, Sequence[MutantResult]], None]) -> bool:
+               on_done: Callable[[int, Sequence[MutantResult]], None],
+               stopper: Stopper | None = None) -> bool:
     """Run each group of trials in order until one of the group is killed by its own clause.
     `on_done` gets the results of a group. True if an interrupt ended it early."""
     lanes = [TrialLane() for _ in range(min(jobs, len(trials)))]
-    return bool(trials) and run_lanes(trials, lanes, on_done)
+    return bool(trials) and run_lanes(trials, lanes, on_done, stopper)
 
 
 class TrialLane:

@@ -14,6 +14,7 @@ import msgspec
 
 from abidance.abi import Abi
 from abidance.check.bench import Bench
+from abidance.check.lanes import Stopper
 from abidance.check.mutants import OWN, Stand, Trial, make_stand, run_trials, trial
 from abidance.check.plan import Selection
 from abidance.check.results import CaseResult, ClauseResult, MutantResult
@@ -29,8 +30,10 @@ FIRST = "reference"
 class Prover:
     """Proves clauses for several targets of one run; what was tried once is not tried again."""
 
-    def __init__(self, abi: Abi, selection: Selection, *, seed: int, jobs: int) -> None:
+    def __init__(self, abi: Abi, selection: Selection, *, seed: int, jobs: int,
+                 stopper: Stopper | None = None) -> None:
         self._abi, self._selection, self._seed, self._jobs = abi, selection, seed, jobs
+        self._stopper = stopper
         self._stands: dict[str, Stand | None] = {}
         self._known: list[tuple[Bench, Sequence[CaseResult]]] = []
         self._tried: dict[str, tuple[MutantResult, ...]] = {}
@@ -54,7 +57,8 @@ class Prover:
             self._tried[names[index]] = tuple(results)
             on_done(done, len(names))
 
-        if run_trials([groups[name] for name in names], jobs=self._jobs, on_done=record):
+        if run_trials([groups[name] for name in names], jobs=self._jobs, on_done=record,
+                      stopper=self._stopper):
             raise KeyboardInterrupt
         tried = tuple(result for name in wanted for result in self._tried.get(name, ()))
         return tuple(self._with_proof(item) for item in clauses), tried
@@ -77,7 +81,8 @@ class Prover:
         if mutant.on not in self._stands:
             try:
                 self._stands[mutant.on] = make_stand(self._abi, mutant.on, self._selection, seed=self._seed,
-                                                     jobs=self._jobs, known=self._known)
+                                                     jobs=self._jobs, known=self._known,
+                                                     stopper=self._stopper)
             except UnavailableError:
                 self._stands[mutant.on] = None
         return self._stands[mutant.on]

@@ -19,6 +19,7 @@ from abidance.check.results import Run
 from abidance.check.verdict import GOOD, Verdict
 from abidance.cli.output import check_writable, color_wanted, emit, warn, write_file
 from abidance.cli.progress import Progress
+from abidance.cli.signals import stop_on_signals
 from abidance.errors import UsageError
 from abidance.report import findings, ktap, table
 from abidance.report.console import plain, to_text
@@ -40,7 +41,8 @@ def run(options: argparse.Namespace) -> int:
         return GOOD
     if options.gdb is not None:
         warn(f"the guest waits for gdb: target remote 127.0.0.1:{options.gdb}")
-    result = run_check(order, Progress(quiet=options.quiet or options.ktap))
+    with stop_on_signals(order.stopper):
+        result = run_check(order, Progress(quiet=options.quiet or options.ktap))
     status = run_status(result)
     if json_path is not None:
         from abidance.report import json
@@ -78,7 +80,7 @@ def _text(result: Run, options: argparse.Namespace) -> str:
 
     def draw(console: Console) -> None:
         for target in result.targets:
-            findings.draw_findings(console, target)
+            findings.draw_findings(console, target, verbose=options.verbose)
             if not options.quiet:
                 table.draw_target(console, target)
             if options.verbose:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from abidance.abi import Abi, find_abi
+from abidance.check.lanes import Stopper
 from abidance.check.mutants import OWN, Stand, make_stand, run_trials, trial
 from abidance.check.plan import did_you_mean, select
 from abidance.check.results import Digest, MutantResult
@@ -21,6 +23,7 @@ from abidance.check.verdict import FINDING, GOOD, UNDECIDED, Verdict
 from abidance.cli.check_command import jobs_wanted
 from abidance.cli.output import check_writable, color_wanted, emit, warn, write_file
 from abidance.cli.progress import Ticker
+from abidance.cli.signals import stop_on_signals
 from abidance.errors import UnavailableError, UsageError
 from abidance.report.console import plain, to_text
 from abidance.suite.mutant import Mutant
@@ -80,12 +83,12 @@ def _chosen(abi: Abi, options: argparse.Namespace) -> list[Mutant]:
 def _try_all(abi: Abi, mutants: Sequence[Mutant], options: argparse.Namespace) -> MutantRun:
     ticker, jobs = Ticker(quiet=options.quiet), jobs_wanted(options.jobs)
     results: dict[str, MutantResult] = {}
-    interrupted = False
-    try:
+    stopper = Stopper()
+    with stop_on_signals(stopper), contextlib.suppress(KeyboardInterrupt):
         ticker.say(f"{len(mutants)} mutants")
         ticker.show("running the originals", final=True)
         names = dict.fromkeys(mutant.on for mutant in mutants)
-        stands = {name: _stand(abi, name, options.seed, jobs) for name in names}
+        stands = {name: _stand(abi, name, options.seed, jobs, stopper) for name in names}
         trials = []
         for mutant in mutants:
             stand = stands[mutant.on]
@@ -98,9 +101,8 @@ def _try_all(abi: Abi, mutants: Sequence[Mutant], options: argparse.Namespace) -
             results[group[0].name] = group[0]
             ticker.show(f"{len(results)}/{len(mutants)}  {group[0].name}")
 
-        interrupted = run_trials(trials, jobs=jobs, on_done=record)
-    except KeyboardInterrupt:
-        interrupted = True
+        run_trials(trials, jobs=jobs, on_done=record, stopper=stopper)
+    interrupted = len(results) < len(mutants)
     ticker.clear()
     ordered = tuple(results.get(m.name) or _undecided(m, "interrupted before it was tried") for m in mutants)
     digests = (Digest("specification", abi.name, abi.spec.digest),
@@ -108,9 +110,10 @@ def _try_all(abi: Abi, mutants: Sequence[Mutant], options: argparse.Namespace) -
     return MutantRun(abi.name, digests, f"{options.seed:#x}", ordered, interrupted)
 
 
-def _stand(abi: Abi, name: str, seed: int, jobs: int) -> Stand | UnavailableError:
+def _stand(abi: Abi, name: str, seed: int, jobs: int, stopper: Stopper) -> Stand | UnavailableError:
     try:
-        return make_stand(abi, name, select(abi.spec, abi.suite, (), ()), seed=seed, jobs=jobs)
+        everything = select(abi.spec, abi.suite, (), ())
+        return make_stand(abi, name, everything, seed=seed, jobs=jobs, stopper=stopper)
     except UnavailableError as error:
         warn(str(error))
         return error

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
@@ -16,23 +17,26 @@ from abidance.report.console import STYLES, plain, verdict_text
 __all__ = ["draw_clauses", "draw_findings"]
 
 SHOWN = (Verdict.FAIL, Verdict.CRASH, Verdict.TIMEOUT, Verdict.MISS, Verdict.ERROR, Verdict.DIFFERS)
-MISSES_SHOWN = 5
+ALIKE_SHOWN = 3
 
 
-def draw_findings(console: Console, target: TargetResult) -> None:
-    """Print every case that did not come out well, worst first; of many that are MISS for one
-    reason only the first few."""
+def draw_findings(console: Console, target: TargetResult, *, verbose: bool = False) -> None:
+    """Print every case that did not come out well, worst first; of many that never ran, and share
+    their reason, only the first few. What only differs gets one line each unless `verbose`."""
     clauses = {item.id: item for item in target.clauses}
     bad = sorted((case for case in target.cases if case.verdict in SHOWN), key=lambda case: case.verdict.rank)
-    left = 0
-    for number, case in enumerate(bad):
-        missed = case.verdict is Verdict.MISS
-        if missed and sum(item.verdict is Verdict.MISS for item in bad[:number]) >= MISSES_SHOWN:
-            left += 1
-            continue
-        _case(console, target, case, clauses)
-    if left:
-        console.print(plain(f"MISS  … and {left} more cases have no verdict"), style=STYLES[Verdict.MISS])
+    alike: Counter[tuple[Verdict, str]] = Counter()
+    for case in bad:
+        if not case.findings and case.verdict is not Verdict.DIFFERS:
+            alike[case.verdict, case.reason] += 1
+        if case.verdict is Verdict.DIFFERS and not verbose:
+            _short(console, target, case)
+        elif alike[case.verdict, case.reason] <= ALIKE_SHOWN:
+            _case(console, target, case, clauses)
+    for (verdict, reason), number in alike.items():
+        if number > ALIKE_SHOWN:
+            more = f"{verdict.value}  … and {number - ALIKE_SHOWN} more cases: {reason}"
+            console.print(plain(more), style=STYLES[verdict])
 
 
 def draw_clauses(console: Console, target: TargetResult) -> None:
@@ -60,6 +64,13 @@ def _case(console: Console, target: TargetResult, case: CaseResult,
         _line(console, "why", case.reason)
     _line(console, "rerun", case.rerun)
     console.print()
+
+
+def _short(console: Console, target: TargetResult, case: CaseResult) -> None:
+    head = verdict_text(case.verdict)
+    head.append(f"  {case.id}  on {target.target}: ", "bold default")
+    head.append_text(plain(case.reason))
+    console.print(head)
 
 
 def _clause(console: Console, clause: ClauseResult | None) -> None:

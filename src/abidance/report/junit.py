@@ -12,6 +12,7 @@ from abidance.check.verdict import Verdict
 
 __all__ = ["encode"]
 
+DECLARATION = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -21,7 +22,8 @@ def encode(run: Run) -> bytes:
     for target in run.targets:
         document.add_testsuite(_suite(run, target))
     text: str | bytes = document.tostring()  # type: ignore[no-untyped-call]
-    return (text if isinstance(text, bytes) else text.encode()) + b"\n"
+    body = text if isinstance(text, bytes) else text.encode()
+    return DECLARATION + body + b"\n"
 
 
 def _suite(run: Run, target: TargetResult) -> TestSuite:

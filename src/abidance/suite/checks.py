@@ -130,8 +130,12 @@ def _settled(value: Seen) -> object:
 
 
 def _line_of_case() -> str:
-    """The innermost line outside this package's guest classes: the line of the case."""
+    """Module and line of the innermost code that is neither this package's nor a Guest subclass's."""
     frame = sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").endswith((".guest", ".handles")):
+    while frame.f_back and _is_ours(frame.f_globals.get("__name__", "")):
         frame = frame.f_back
     return f"{frame.f_globals.get('__name__', '?')}:{frame.f_lineno}"
+
+
+def _is_ours(module: str) -> bool:
+    return module.startswith("abidance.suite.") or module.endswith(".guest")

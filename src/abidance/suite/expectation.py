@@ -20,7 +20,7 @@ __all__ = ["CaseEnded", "Finding", "Notebook", "Skipped", "Unmet", "Untested", "
 DONE_SHOWN = 16
 
 
-class CaseEnded(AbidanceError):  # noqa: N818 (no error: a case may end early)
+class CaseEnded(AbidanceError):
     """Base of what ends a case before its last line."""
 
 

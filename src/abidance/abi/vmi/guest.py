@@ -8,12 +8,13 @@ are reached by the kernel through its direct map. Page tables here are those of 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from abidance.abi.vmi.constants import ENTRIES, IF, PAGE, Flush, Lazy, PageFlag, Pte
 from abidance.errors import UsageError
-from abidance.kernel import Key
+from abidance.kernel import Key, Mode
 from abidance.suite.guest import Guest
 from abidance.suite.handles import DoneHandle
 from abidance.suite.state import StateHandle
@@ -257,6 +258,16 @@ class VmiGuest(Guest):
         esp = self.user_stack if esp is None else esp
         return self.transfer_with(regs, "IRET", eip=self.fragment(fragment), cs=self.selector("user.cs"),
                                   eflags=eflags, esp=esp, ss=self.selector("user.ds"), may_fault=may_fault)
+
+    def transfer_with(self, regs: Mapping[str, int], entry: str | int, *, eip: int, cs: int | None = None,
+                      eflags: int | None = None, esp: int | None = None, ss: int | None = None,
+                      extra: Sequence[int] = (), mode: Mode = Mode.INLINE,
+                      may_fault: bool = False) -> StateHandle:
+        """`Guest.transfer_with`; for SYSEXIT, EDX is `eip` and ECX is `esp` unless given."""
+        if entry == "SYSEXIT":
+            regs = {"edx": eip, **({} if esp is None else {"ecx": esp}), **regs}
+        return super().transfer_with(regs, entry, eip=eip, cs=cs, eflags=eflags, esp=esp, ss=ss, extra=extra,
+                                     mode=mode, may_fault=may_fault)
 
     def sysexit(self, fragment: str, *, esp: int | None = None, may_fault: bool = False,
                 **regs: int) -> StateHandle:
