@@ -33,8 +33,8 @@ ALL = 0xFFFF_FFFF
 TABLE = ALL & ~int(Pte.A | Pte.D)
 DESCRIPTORS = ALL & ~0x160
 """Descriptors without the accessed bit of their type (bit 8 of the high word)."""
-CASE_PAGES = 48
-"""Pages of the arena that a case may have taken; some of them are page tables."""
+CASE_PAGES, SPARE_PAGES = 48, 64
+"""Pages of the arena that a case may have taken, some of them page tables; and pages behind them."""
 GDT_BYTES, IDT_BYTES, TSS_BYTES, IMAGE_BYTES = 0x100, 0x800, 104, 0x1000
 
 
@@ -90,8 +90,7 @@ def watched(g: VmiGuest) -> list[Range]:
     """What is watched: everything that holds still while the test kernel itself runs."""
     hello, page0 = g.hello, g.direct(0)
     directory = g.direct(g.directory)
-    arena, size = g.direct(hello.number("arena.base")), hello.number("arena.size")
-    taken = CASE_PAGES * PAGE
+    arena, taken = g.direct(hello.number("arena.base")), CASE_PAGES * PAGE
     found = [
         Range("the page directory", directory, PAGE, TABLE),
         Range("the first page of memory", page0, PAGE),
@@ -99,7 +98,7 @@ def watched(g: VmiGuest) -> list[Range]:
         Range("the IDT", hello.number("kernel.idt"), IDT_BYTES),
         Range("the TSS", hello.number("kernel.tss"), TSS_BYTES),
         Range("the pages of the case", arena, taken, TABLE),
-        Range("memory that nobody uses", arena + taken, size - taken),
+        Range("memory that nobody uses", arena + taken, SPARE_PAGES * PAGE),
     ]
     found += [Range(f"the user's {name}", g.direct(hello.number(f"user.{name}.phys")), PAGE)
               for name in ("code", "data")]

@@ -42,7 +42,7 @@ class Reach(Enum):
     POINTER = "a near call to the fetched address"
     INLINE = "a patched site"
     NATIVE = "the native instructions"
-    ASKED = "a near call to the address asked for just now"
+    ASKED = "a near call to the address asked for at the start of the trial"
 
 
 class Trial:
@@ -56,6 +56,7 @@ class Trial:
         self.g, self.entry, self.fixed = g, entry, dict(fixed or {})
         self.reach, self.judged, self.around, self.clause = reach, judged, around, clause
         self.states: list[StateHandle] = []
+        self.asked = g.relocation(g.entry_number(entry)).eax if reach is Reach.ASKED else 0
 
     def call(self, *, stack: tuple[int, ...] = (), **regs: int) -> StateHandle:
         """Make the call once."""
@@ -95,8 +96,7 @@ class Trial:
         if self.entry == GET_RELOCATION_INFO:
             return execute_with(self.g, rom_linear(self.g) + SLOT_GET_RELOCATION, regs)
         if self.reach is Reach.ASKED:
-            answer = self.g.relocation(self.g.entry_number(self.entry))
-            return execute_with(self.g, answer.eax, regs, stack)
+            return execute_with(self.g, self.asked, regs, stack)
         return self.g.call_with(regs, self.entry, stack=stack, inline=self.reach is Reach.INLINE,
                                 native=self.reach is Reach.NATIVE)
 

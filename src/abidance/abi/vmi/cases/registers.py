@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from abidance.abi.vmi.cases.bootstrap_tools import SEGMENTS, init_registers
 from abidance.abi.vmi.cases.conventions_memory import MemoryWatch
 from abidance.abi.vmi.cases.conventions_uses import GET_RELOCATION_INFO, TRANSFERS, Reach, Trial, use
 from abidance.abi.vmi.guest import VmiGuest
 from abidance.suite import StateHandle, case
-from abidance.suite.state import Registers
 
 if TYPE_CHECKING:
     from abidance.spec import Specification
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 GENERAL = ("ebx", "esi", "edi", "ebp", "esp")
-SEGMENTS = ("cs", "ss", "ds", "es", "fs", "gs")
 INIT = "Init"
 
 
@@ -113,15 +112,3 @@ def writes_no_memory(g: VmiGuest, entry: str) -> None:
     for state in trial.states:
         g.expect_returned(state)
         g.expect(not state.canary_bad, "the caller's stack above the arguments is left alone")
-
-
-def init_registers(g: VmiGuest) -> tuple[Registers, Registers]:
-    """The registers at the call of VMI_Init and afterwards."""
-    g.require("init.outcome" in g.hello, "VMI_Init was called")
-    g.expect_equal(g.hello.number("init.outcome"), 0, "how VMI_Init ended (0: it returned)")
-    pair = []
-    for name in ("init.before", "init.after"):
-        blob = g.hello.blob(name)
-        values = [int.from_bytes(blob[at:at + 8], "little") for at in range(0, len(blob), 8)]
-        pair.append(Registers(g.registers, values))
-    return pair[0], pair[1]

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What holds for every call beside its own effect: the direction flag, the x87 unit, FS and GS, and
+interrupts that come while it runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from abidance.abi.vmi.cases.bootstrap_tools import init_registers
+from abidance.abi.vmi.cases.conventions_uses import GET_RELOCATION_INFO, TRANSFERS, USES, Reach, Trial, use
+from abidance.abi.vmi.constants import IF
+from abidance.abi.vmi.guest import VmiGuest
+from abidance.suite import StateHandle, case, untested
+
+if TYPE_CHECKING:
+    from abidance.spec import Specification
+
+__all__: list[str] = []
+
+DF = 0x400
+FRSTOR_FNSAVE = 108
+"""Bytes of an x87 image in 32-bit protected mode."""
+SAVED = ((0, 2, "control word"), (4, 2, "status word"), (8, 2, "tag word"), (28, 80, "data registers"))
+"""The parts of it that instructions of the x87 unit itself do not change behind the guest's back."""
+LOAD_X87, SAVE_X87 = b"\xDD\x20\xC3", b"\xDD\x30\x9B\xC3"
+"""FRSTOR (%EAX); RET and FNSAVE (%EAX); FWAIT; RET."""
+
+untested("vmi.convention.acts-on-calling-cpu", reason="needs a second processor in the test kernel")
+untested("vmi.segments.descriptor-calls-may-reload", reason="permission: nothing to violate")
+
+
+def returning(spec: Specification) -> list[str]:
+    """The entry points with uses that return to their caller."""
+    return [entry.name for entry in spec.entries if entry.name in USES and entry.name not in TRANSFERS]
+
+
+@case("vmi.convention.keeps-direction-clear", for_each=returning)
+def keeps_direction_clear(g: VmiGuest, entry: str) -> None:
+    """A use made with the direction flag clear comes back with it clear."""
+    reaches = (Reach.POINTER,) if entry == GET_RELOCATION_INFO else (Reach.POINTER, Reach.INLINE)
+    for reach in reaches:
+        for state in use(Trial(g, entry, reach=reach)).states:
+            g.require(state.before.eflags & DF == 0, "the direction flag was clear at the call")
+            g.expect_equal(state.eflags, 0, f"the direction flag after {entry}", mask=DF)
+
+
+@case("vmi.convention.keeps-direction-clear")
+def init_keeps_direction_clear(g: VmiGuest) -> None:
+    """VMI_Init comes back with the direction flag clear."""
+    before, after = init_registers(g)
+    g.require(before.eflags & DF == 0, "the direction flag was clear at the call")
+    g.expect_equal(after.eflags, 0, "the direction flag after VMI_Init", mask=DF)
+
+
+class X87:
+    """Code of a case's own that loads and saves the state of the x87 unit."""
+
+    def __init__(self, g: VmiGuest) -> None:
+        self._g, self._pages = g, [g.direct(g.page()) for _ in range(2)]
+        code = g.direct(g.page())
+        self._load, self._save = code, code + 16
+        g.write(self._load, LOAD_X87)
+        g.write(self._save, SAVE_X87)
+
+    def load(self) -> bytes:
+        """Load a state with other values in every register each time; the image loaded."""
+        image = bytearray(FRSTOR_FNSAVE)
+        image[0:2] = (0x037F ^ self._g.rng.choice((0, 0x0300, 0x0C00))).to_bytes(2, "little")
+        image[4:6] = (self._g.rng.randrange(8) << 11).to_bytes(2, "little")
+        for at in range(28, FRSTOR_FNSAVE, 10):
+            mantissa = self._g.rng.getrandbits(63) | 1 << 63
+            image[at:at + 8] = mantissa.to_bytes(8, "little")
+            image[at + 8:at + 10] = self._g.rng.randrange(0x3F00, 0x40FF).to_bytes(2, "little")
+        self._g.write(self._pages[0], bytes(image))
+        self._g.execute(self._load, eax=self._pages[0])
+        return bytes(image)
+
+    def save(self) -> bytes:
+        """The state now; the unit is initialised by it."""
+        self._g.execute(self._save, eax=self._pages[1])
+        return self._g.read(self._pages[1], FRSTOR_FNSAVE).value
+
+
+@case("vmi.convention.keeps-fpu-state", for_each=returning)
+def keeps_x87_state(g: VmiGuest, entry: str) -> None:
+    """The control, status, tag and data registers of the x87 unit are after each use what they were."""
+    g.call("CLTS")
+    unit, pairs = X87(g), []
+    first = unit.load()
+    g.require(unit.save()[28:] == first[28:], "what is loaded into the x87 unit can be read back")
+    images: list[bytes] = []
+
+    def around() -> None:
+        images.append(unit.load() if not len(images) % 2 else unit.save())
+
+    # SetCR0 and CLTS are used with TS set, where loading would fault: they are called for themselves.
+    if entry in ("SetCR0", "CLTS"):
+        around()
+        g.call(entry, eax=g.call("GetCR0").eax)
+        around()
+    elif entry in ("EnableInterrupts", "DisableInterrupts", "GetInterruptMask", "SetInterruptMask", "Halt"):
+        pairs = calls_between(g, entry, unit)
+    elif entry == "GetCR0":
+        around()
+        g.call(entry)
+        around()
+    else:
+        use(Trial(g, entry, around=around))
+    pairs += list(zip(images[::2], images[1::2], strict=True))
+    g.require(bool(pairs), "the call was made")
+    for before, after in pairs:
+        for at, size, what in SAVED:
+            g.expect_equal(after[at:at + size], before[at:at + size], f"the {what} after {entry}")
+
+
+def calls_between(g: VmiGuest, entry: str, unit: X87) -> list[tuple[bytes, bytes]]:
+    """Uses of a call of the interrupt flag, each between a load and a save; Halt finds a timer pending."""
+    pairs = []
+    for mask in (IF, 0):
+        loaded = unit.load()
+        if entry == "Halt":
+            g.pending_timer()
+        g.call(entry, eax=mask | 2)
+        pairs.append((loaded, unit.save()))
+    return pairs
+
+
+@case("vmi.segments.fs-gs-unused", for_each=tuple(USES))
+def works_without_fs_and_gs(g: VmiGuest, entry: str) -> None:
+    """With null selectors in FS and GS the call has its effect."""
+    simple = entry in TRANSFERS or entry == GET_RELOCATION_INFO
+    for reach in (Reach.INLINE,) if simple else (Reach.POINTER, Reach.INLINE):
+        trial = use(Trial(g, entry, fixed={"fs": 0, "gs": 0}, reach=reach, judged=True))
+        for state in trial.states:
+            g.require((state.before.fs, state.before.gs) == (0, 0), "FS and GS hold null selectors")
+
+
+def made(states: list[StateHandle]) -> bool:
+    """Whether calls were made at all."""
+    return bool(states)
