@@ -344,3 +344,21 @@ def test_a_saved_cpu_comes_back_with_memory_and_code(lab):
     lab.cpu.regs[EIP] = CODE
     lab.cpu.run(1)
     assert lab.cpu.regs[EBX] == 1
+
+
+def test_two_cpus_share_memory_and_change_each_others_code(lab):
+    """What several processors will stand on: one engine each, one memory. The other's translations
+    are stale until they are dropped."""
+    first, second = lab.cpu, Cpu([lab.ram], lab)
+    lab.start(0, "mov $1,%ebx; mov %ebx,0x32000; hlt")
+    assert first.run(10) is Exit.HALT
+    second.regs[EIP] = CODE
+    assert second.run(10) is Exit.HALT
+    lab.place("movl $0x77,0x8001; hlt", 0x9000)
+    first.regs[EIP] = 0x9000
+    assert first.run(10) is Exit.HALT
+    second.forget_code([(CODE, CODE + 4096)])
+    second.regs[EIP] = CODE
+    assert second.run(10) is Exit.HALT
+    assert (second.regs[EBX], lab.ram.words[0x32000 >> 2]) == (0x77, 0x77)
+    assert first.regs[EBX] == 1
