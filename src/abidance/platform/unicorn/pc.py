@@ -6,7 +6,8 @@ CPU, without QEMU. The part of POST is played here: ROMs with a good length and 
 from C0000h on in steps of 2 KiB, where they are read-only; their 16-bit entry is not called.
 
 Time is virtual: `TICK` instructions are one tick of the timer, and a halted CPU skips to the next
-edge. Interrupts arrive between two instructions, never in the shadow of sti.
+edge. Interrupts arrive between two instructions, never in the shadow of sti. While one waits for
+the flag, the CPU goes one instruction at a time: about 80 000 a second instead of 20 million.
 
     0h..9FFFFh  RAM     A0000h..BFFFFh  nothing     C0000h..FFFFFh  ROM     100000h..  RAM
 """
@@ -24,6 +25,7 @@ from abidance.platform.unicorn.board import Board
 from abidance.platform.unicorn.cpu import Cpu, Exit
 from abidance.platform.unicorn.engine import EAX, EBX, EFLAGS, EIP
 from abidance.platform.unicorn.gates import IF
+from abidance.platform.unicorn.io_privilege import IoPrivilege
 from abidance.platform.unicorn.ram import Ram
 from abidance.platform.unicorn.sysenter import sysenter
 
@@ -56,7 +58,8 @@ class PcModel:
         parts = [_Part(self._memory, 0, _HOLE), _Part(self._memory, _ROM, _HIGH, writable=False),
                  _Part(self._memory, _HIGH, machine.memory)]
         self._board = Board(doorbell)
-        self._cpu = Cpu([*parts], self._board)
+        self._guard = IoPrivilege(self._board)
+        self._cpu = self._guard.cpu = Cpu([*parts], self._guard)
         self._board.now, self._board.stop = (lambda: self._time() // TICK), self._cpu.stop
         self._skipped = 0
         self._halted = False
@@ -109,10 +112,11 @@ class PcModel:
         if board.pic.pending() is not None and self._open():
             cpu.interrupt(board.pic.acknowledge())
             self._halted = False
+        limit = self._limit(left)
         if self._halted:
-            self._skipped += self._limit(left, waiting=False)
+            self._skipped += limit
             return False
-        exit_ = cpu.run(self._limit(left, waiting=board.pic.pending() is not None))
+        exit_ = cpu.run(limit) if board.pic.pending() is None else self._creep(limit)
         if exit_ is Exit.EVENT:
             cpu.reflect()
         elif exit_ is Exit.SYSENTER:
@@ -125,11 +129,19 @@ class PcModel:
         byte that holds the ring holds that in bit 3 (QEMU's HF_INHIBIT_IRQ)."""
         return bool(self._cpu.regs[EFLAGS] & IF) and not self._cpu.engine._cpl.value & _INHIBITED
 
-    def _limit(self, left: int, *, waiting: bool) -> int:
-        """How far to run: one by one while an interrupt waits for the CPU to open, else to the next
-        edge of the timer or the injected one."""
-        if waiting:
-            return 1
+    def _creep(self, limit: int) -> Exit:
+        """One by one while an interrupt waits: nothing but this sees the flag go on."""
+        cpu = self._cpu
+        run, regs = cpu.run, cpu.regs
+        exit_ = Exit.LIMIT
+        for _ in range(limit):
+            exit_ = run(1)
+            if exit_ is not Exit.LIMIT or regs[EFLAGS] & IF:
+                break
+        return exit_
+
+    def _limit(self, left: int) -> int:
+        """How far to run at most: to the next edge of the timer, or the injected one."""
         now = self._time()
         limits = [left]
         edge = self._board.pit.ticks_to_edge()
@@ -147,6 +159,8 @@ class PcModel:
     def _attend(self) -> bool:
         """A port handler stopped the run; True for the doorbell."""
         board = self._board
+        if self._guard.deliver():
+            return False
         if board.reset:
             raise GuestCrashed(f"reset through port {board.reset:#x} at {self._cpu.regs[EIP]:#x}")
         if board.marker:

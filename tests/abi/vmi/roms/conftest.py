@@ -88,16 +88,21 @@ def platform(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def start(platform: str) -> Iterator[Callable[[str], Guest]]:
+def boot() -> Iterator[Callable[[str, str], Guest]]:
     sessions: list[Session] = []
 
-    def begin(rom: str) -> Guest:
+    def begin(platform: str, rom: str) -> Guest:
         sessions.append(booted(platform, rom))
         return Guest(sessions[-1])
 
     yield begin
     for session in sessions:
         session.close()
+
+
+@pytest.fixture
+def start(platform: str, boot: Callable[[str, str], Guest]) -> Callable[[str], Guest]:
+    return lambda rom: boot(platform, rom)
 
 
 @pytest.fixture(scope="module", params=["native.rom@qemu", "native.rom@unicorn", "native-call.rom@qemu",
