@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What holds for every call beside its own effect: the direction flag, the x87 unit, FS and GS, and
-interrupts that come while it runs."""
+"""What holds for every call beside its own effect: the direction flag, the x87 unit, FS and GS."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from abidance.abi.vmi.cases.bootstrap_tools import init_registers
 from abidance.abi.vmi.cases.conventions_uses import GET_RELOCATION_INFO, TRANSFERS, USES, Reach, Trial, use
 from abidance.abi.vmi.constants import IF
 from abidance.abi.vmi.guest import VmiGuest
-from abidance.suite import StateHandle, case, untested
+from abidance.suite import case, untested
 
 if TYPE_CHECKING:
     from abidance.spec import Specification
@@ -133,8 +132,3 @@ def works_without_fs_and_gs(g: VmiGuest, entry: str) -> None:
         trial = use(Trial(g, entry, fixed={"fs": 0, "gs": 0}, reach=reach, judged=True))
         for state in trial.states:
             g.require((state.before.fs, state.before.gs) == (0, 0), "FS and GS hold null selectors")
-
-
-def made(states: list[StateHandle]) -> bool:
-    """Whether calls were made at all."""
-    return bool(states)

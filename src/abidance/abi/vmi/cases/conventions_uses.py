@@ -48,7 +48,7 @@ class Reach(Enum):
 class Trial:
     """One entry point put to use. `fixed` are registers given to every call; `judged` says whether
     effects are looked at; `around` is done directly before and directly after each call.
-    `states` are the calls made."""
+    `states` are the calls made; `when` stands in findings behind the entry point's name."""
 
     def __init__(self, g: VmiGuest, entry: str, *, fixed: Mapping[str, int] | None = None,
                  reach: Reach = Reach.POINTER, judged: bool = False,
@@ -56,6 +56,7 @@ class Trial:
         self.g, self.entry, self.fixed = g, entry, dict(fixed or {})
         self.reach, self.judged, self.around, self.clause = reach, judged, around, clause
         self.states: list[StateHandle] = []
+        self.when = ""
         self.asked = g.relocation(g.entry_number(entry)).eax if reach is Reach.ASKED else 0
 
     def call(self, *, stack: tuple[int, ...] = (), **regs: int) -> StateHandle:
@@ -78,7 +79,8 @@ class Trial:
               mask: int | None = None) -> None:
         """The effect, where it is judged."""
         if self.judged:
-            self.g.expect_equal(seen, expected, f"{self.entry}: {what}", mask=mask, clause=self.clause)
+            named = f"{self.entry}{self.when}: {what}"
+            self.g.expect_equal(seen, expected, named, mask=mask, clause=self.clause)
 
     def flag(self, state: StateHandle, on: bool, what: str) -> None:
         """The virtual flag directly after a call, where it is judged."""
