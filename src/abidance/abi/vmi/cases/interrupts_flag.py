@@ -16,6 +16,7 @@ from abidance.abi.vmi.cases.interrupts_tools import (
     flags_of,
     found,
     pending,
+    program_controllers,
     quiet,
     requested_behind_mask,
     switch,
@@ -142,6 +143,30 @@ def pending_is_kept(g: VmiGuest, how: str) -> None:
     entries = g.log()
     g.expect(state.returned or state.stopped, f"{state.text} ends normally", seen=state.ended)
     expect_only_timer(g, entries, "once the flag is set")
+
+
+@case("vmi.interrupts.pending-kept", for_each=("EnableInterrupts", "SetInterruptMask"))
+def request_is_not_lost(g: VmiGuest, how: str) -> None:
+    """An edge that the timer made while the flag was clear is not forgotten; the timer's own status
+    says that it made one, whatever the controller shows."""
+    g.interrupts_off()
+    g.timer_once(0xFFFF)
+    program_controllers(g)
+    g.pic_unmask(0)
+    wait = Code(g)
+    # Latch the status of channel 0 until its output is high: bit 7.
+    wait.raw(b"\xB0\xE2\xE6\x43\xE4\x40\xA8\x80\x75\x03\x49\x75\xF3\xC3").place()
+    g.timer_once()
+    waited = g.execute(wait.base, ecx=TRIES)
+    polled = g.poll(PIC, 1, 1, 1000)
+    before = g.log()
+    g.require(waited.ecx > 0, "the timer's output went high")
+    g.require(not before, "nothing was delivered while the flag is clear")
+    SETTING[how](g)
+    g.execute("kernel.spin", ecx=NEVER)
+    entries = g.log()
+    expect_only_timer(g, entries, f"by {how}, the controller having shown "
+                                  f"{'the request' if polled.matched else 'no request'}")
 
 
 @case("vmi.interrupts.delivered-once")

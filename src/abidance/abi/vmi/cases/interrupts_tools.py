@@ -67,7 +67,7 @@ MIX = (0x8D5, 0x400, 0x051, 0xC84, 0x000)
 GENERAL = ("eax", "ebx", "ecx", "edx", "esi", "edi", "ebp")
 STOP = b"\xCD\x81"
 NOPS = b"\x90" * 32
-NEVER = 0x800
+NEVER = 0x100
 """Turns of a loop during which nothing is to happen."""
 IMAGE_BASE = 0x10_0000
 NATIVE = {"EnableInterrupts": b"\xFB", "DisableInterrupts": b"\xFA", "GetInterruptMask": b"\x9C\x58",

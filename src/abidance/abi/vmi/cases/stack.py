@@ -121,6 +121,8 @@ def stays_announced(g: VmiGuest) -> None:
     new = Stack.make(g, 0x100)
     new.store(g)
     new.announce(g)
+    if g.profile.facts["update_kernel_stack"] == "effective":
+        Stack.make(g).store(g)  # not announced: what the TSS in memory says must not count again
     for fragment in ("user.stop", "user.ud2", "user.int80", "user.gp", "user.stop"):
         new.mark(g)
         state = g.enter_user(fragment, esp=g.user_stack - 0x30, may_fault=True)

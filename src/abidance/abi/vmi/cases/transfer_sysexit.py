@@ -27,6 +27,7 @@ KEPT = ("eax", "ebx", "esi", "edi", "ebp")
 SYSENTER_ARRIVAL = 0x82
 """The test kernel's own name for an arrival by SYSENTER."""
 CALL_REL, JUMP_REL = 1, 2
+IA32_SYSENTER_CS, OTHER_CS = 0x174, 0xB0
 
 
 def _need_processor(g: VmiGuest) -> None:
@@ -88,6 +89,23 @@ def user_selectors(g: VmiGuest) -> None:
         g.expect_equal(state.cs, g.selector("user.cs"), "CS in the frame of the stop trap")
         g.expect_equal(state.ss, g.selector("user.ds"), "SS in the frame of the stop trap")
         g.expect_equal(pushed, state.eax, "what the user pushed, read at linear ESP - 4")
+
+
+@case("vmi.SYSEXIT.user-selectors")
+def user_selectors_follow_the_register(g: VmiGuest) -> None:
+    """With IA32_SYSENTER_CS at another kernel code segment, CS and SS are those that follow it."""
+    _need_processor(g)
+    gdt = g.hello.number("kernel.gdt")
+    for index, source in enumerate(("kernel.cs", "kernel.ds", "user.cs", "user.ds")):
+        at = gdt + (g.selector(source) & ~7)
+        low, high = g.read32(at).value, g.read32(at + 4).value
+        g.call("WriteGDTEntry", eax=gdt, edx=(OTHER_CS >> 3) + index, ecx=low, stack=(high,))
+    g.call("WRMSR", ecx=IA32_SYSENTER_CS, eax=OTHER_CS, edx=0)
+    state = _sysexit(g, "user.probe")
+    if g.expect_stopped(state):
+        g.expect_equal(state.ebx, OTHER_CS + 16 | 3, "CS as the user reads it", mask=0xFFFF)
+        g.expect_equal(state.ecx, OTHER_CS + 24 | 3, "SS as the user reads it", mask=0xFFFF)
+        g.expect_equal(state.eip, g.fragment("user.probe") + 8, "EIP at the stop trap")
 
 
 @case("vmi.SYSEXIT.enables-interrupts", for_each=EITHER)
