@@ -147,7 +147,7 @@ def clts_clears_only_ts(g: VmiGuest) -> None:
     """CLTS changes no bit of CR0 but TS, whatever the others are, and nothing when TS is clear."""
     original = g.call("GetCR0").eax
     for others in (Cr0(0), Cr0.EM, Cr0.MP, Cr0.EM | Cr0.MP | Cr0.AM):
-        g.call("SetCR0", eax=original & ~(Cr0.EM | Cr0.MP | Cr0.AM) | others | Cr0.TS)
+        g.call("SetCR0", eax=original & ~(Cr0.EM | Cr0.MP | Cr0.AM) | others | Cr0.TS, may_fault=True)
         before = g.call("GetCR0")
         g.call("CLTS")
         once = g.call("GetCR0")
