@@ -35,7 +35,7 @@ from unicorn import unicorn_const, x86_const
 from abidance.errors import GuestCrashed, SessionLost
 from abidance.platform.unicorn.bare import BareMachine
 from abidance.platform.unicorn.calibrate import measure
-from abidance.platform.unicorn.engine import CS, EFLAGS, EIP, SS, Engine
+from abidance.platform.unicorn.engine import CR2, CS, EFLAGS, EIP, SS, Engine
 from abidance.platform.unicorn.gates import GP, NP, PF, VM, Environment, Event, Kind, deliver
 from abidance.platform.unicorn.ram import PAGE, Ram
 from abidance.platform.unicorn.walk import Fault
@@ -140,7 +140,7 @@ class Cpu:
         is in. (An instruction that was fetched reads its own page without fault.)"""
         if self.engine.vector != PF or self.engine.error & 2:
             return False
-        return bool(self.engine.get(x86_const.UC_X86_REG_CR2) >> 12 == self.regs[EIP] >> 12)
+        return bool(self.regs[CR2] >> 12 == self.regs[EIP] >> 12)
 
     def stop(self) -> None:
         """From a port handler: end the run after the current instruction."""
@@ -165,7 +165,7 @@ class Cpu:
         if self.software:
             return Event(vector, Kind.SOFTWARE)
         error = 0 if vector == 6 else self.engine.error
-        address = self.engine.get(x86_const.UC_X86_REG_CR2) if vector == PF else 0
+        address = self.regs[CR2] if vector == PF else 0
         return Event(vector, Kind.EXCEPTION, error, address)
 
     def reflect(self) -> None:

@@ -28,12 +28,12 @@ from abidance.platform.unicorn.ram import Ram
 
 __all__ = [
     "CS", "DS", "EAX", "EBP", "EBX", "ECX", "EDI", "EDX", "EFLAGS", "EIP", "ES", "ESI", "ESP", "FS", "GS",
-    "SS", "Engine", "Layout", "Registers",
+    "CR2", "SS", "Engine", "Layout", "Registers",
 ]
 
-EAX, ECX, EDX, EBX, ESP, EBP, ESI, EDI, EIP, EFLAGS, CS, SS, DS, ES, FS, GS = range(16)
+EAX, ECX, EDX, EBX, ESP, EBP, ESI, EDI, EIP, EFLAGS, CS, SS, DS, ES, FS, GS, CR2 = range(17)
 _NAMES = ("EAX", "ECX", "EDX", "EBX", "ESP", "EBP", "ESI", "EDI", "EIP", "EFLAGS", "CS", "SS", "DS", "ES",
-          "FS", "GS")
+          "FS", "GS", "CR2")
 _IDS = [getattr(x86_const, f"UC_X86_REG_{name}") for name in _NAMES]
 _GENERAL = 10
 _LIB = ctypes.CDLL(uclib._name)
@@ -43,11 +43,11 @@ _LIB.uc_emu_start.argtypes = [
 
 class Registers:
     """A fixed list of registers read and written in one call each; `values` holds one 64-bit word
-    per register."""
+    per register (those of `shared`, if it is given, which may have more)."""
 
-    def __init__(self, handle: ctypes.c_void_p, ids: list[int]) -> None:
+    def __init__(self, handle: ctypes.c_void_p, ids: list[int], shared: Any = None) -> None:
         count = len(ids)
-        self.values = (ctypes.c_uint64 * count)()
+        self.values = (ctypes.c_uint64 * count)() if shared is None else shared
         self._ids = (ctypes.c_int * count)(*ids)
         base = ctypes.addressof(self.values)
         self._pointers = (ctypes.c_void_p * count)(*(base + 8 * i for i in range(count)))
@@ -78,8 +78,8 @@ class Layout:
 class Engine:
     """One Uc in 32-bit protected mode at CPL 0, with physical memory `rams`.
 
-    `registers.values` (indices `EAX` … `GS`) are the guest's registers after `run`; the first ten
-    are written back before the next. `vector` is the interrupt that ended the run, or -1.
+    `values` (indices `EAX` … `GS`, `CR2`) are the guest's registers after `run`; the first ten are
+    written back before the next. `vector` is the interrupt that ended the run, or -1.
     """
 
     def __init__(self, rams: list[Ram], layout: Layout | None = None) -> None:
@@ -95,7 +95,7 @@ class Engine:
         self.handle = ctypes.c_void_p(ctypes.cast(self.uc._uch, ctypes.c_void_p).value)
         self.all = Registers(self.handle, _IDS)
         self.values = self.all.values
-        self._general = Registers(self.handle, _IDS[:_GENERAL])
+        self._general = Registers(self.handle, _IDS[:_GENERAL], self.values)
         self.stack_and_code = Registers(self.handle, [_IDS[SS], _IDS[CS]])
         self._context = self.uc.context_save()
         self._saved = ctypes.c_void_p(ctypes.cast(self._context.context, ctypes.c_void_p).value)
@@ -158,7 +158,6 @@ class Engine:
 
     def commit(self) -> None:
         """Write the first ten registers back; `run` does."""
-        ctypes.memmove(self._general.values, self.values, 8 * _GENERAL)
         self._general.write()
 
     @property

@@ -55,6 +55,7 @@ class Hypervisor:
         self.board = Board(doorbell)
         self.image = Image(rom, self.memory.view)
         self.calls = dict(CALLS)
+        self.waiting = False
         self.vcpus = [VirtualCpu(self, 0)]
         self.time = Timeline(self.vcpus[0].cpu, self.board)
         for vcpu in self.vcpus:
@@ -112,7 +113,8 @@ class Hypervisor:
     def _run(self, until: int) -> Stop:
         vcpu = self.vcpus[0]
         while (left := until - self.time.now) > 0:
-            self.time.catch_up()
+            if self.time.catch_up():
+                self.waiting = self.board.pic.pending() is not None
             vcpu.service()
             if vcpu.halted:
                 self.time.skip(self.time.limit(left))
@@ -213,6 +215,12 @@ class Hypervisor:
             return None if emulate(vcpu) else fault
         except Fault as other:
             return other
+
+    def acknowledge(self) -> int:
+        """The vector of the pending interrupt, which is pending no more."""
+        vector = self.board.pic.acknowledge()
+        self.waiting = self.board.pic.pending() is not None
+        return vector
 
     # -- what calls need of the machine ------------------------------------------------------------
 

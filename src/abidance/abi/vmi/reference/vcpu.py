@@ -180,18 +180,16 @@ class VirtualCpu:
 
     def service(self) -> None:
         """Deliver the pending interrupt if the guest has interrupts enabled."""
-        pic = self.hv.board.pic
-        waiting = pic.pending() is not None
+        hv = self.hv
         if not self.active:
-            if waiting and self.cpu.regs[EFLAGS] & IF:
+            if hv.waiting and self.cpu.regs[EFLAGS] & IF:
                 self.halted = False
-                self.cpu.interrupt(pic.acknowledge())
+                self.cpu.interrupt(hv.acknowledge())
             return
-        if waiting and self.flag.enabled and not self.inhibited:
+        if hv.waiting and self.flag.enabled and not self.inhibited:
             self.halted = False
-            self.cpu.interrupt(pic.acknowledge())
-            waiting = pic.pending() is not None
-        self.flag.announce(waiting)
+            self.cpu.interrupt(hv.acknowledge())
+        self.flag.announce(hv.waiting)
 
     def hide(self, event: Event) -> Fault | None:
         """Mend what only the hypervisor's own arrangements have made fault. None if the guest is to
