@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 __all__ = ["die_with_parent", "end", "limits", "spawn"]
 
@@ -76,7 +76,20 @@ def spawn(command: Sequence[str], *, fds: Sequence[int], errors: IO[bytes],
     return _nursery[1].submit(start).result()
 
 
-def end(process: subprocess.Popen[bytes]) -> int:
+class Process(Protocol):
+    """What `end` needs of a process."""
+
+    def poll(self) -> int | None:
+        """The exit status, None while it runs."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+    def wait(self) -> int:
+        """Wait for its end; the exit status."""
+
+
+def end(process: Process) -> int:
     """Kill and reap; the exit status (negative: the signal). May be repeated."""
     if process.poll() is None:
         process.kill()

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The platform "unicorn": a model in Python, run by a worker process.
 
+Workers are forked from a zygote that has the imports behind it: the module of `machine.model`
+and the one that the option "preload" names, if any.
+
 Guest time is virtual: a deadline of one second is a budget of `GUEST_HZ` instructions, so that a
 timeout comes at the same instruction on every machine. Wall time is watched as well, with a wide
 margin (`PATIENCE`, `GRACE`); a worker that exceeds it is killed, and that is a `SessionLost`.
@@ -28,6 +31,7 @@ from abidance.platform import child, mailbox, messages
 from abidance.platform.base import Capabilities, Isolation, Machine
 from abidance.platform.link import Link
 from abidance.platform.model import DOORBELL
+from abidance.platform.zygote import Forked, fork_worker
 
 __all__ = ["GUEST_HZ", "Embedded", "EmbeddedSession"]
 
@@ -90,7 +94,7 @@ class EmbeddedSession:
         self._link = Link()
         self._hello: Hello | None = None
         self._resources = contextlib.ExitStack()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Forked | None = None
         self._connection: socket.socket | None = None
 
     @property
@@ -111,24 +115,22 @@ class EmbeddedSession:
         """Start the worker, boot the model, wait for HELLO."""
         cmdline = mailbox.command_line(self._link.nonce, DOORBELL)
         machine = replace(machine, options=(*machine.options, ("cmdline", cmdline)))
-        self._spawn()
+        module = (machine.model or "").partition(":")[0]
+        self._spawn(tuple(filter(None, (module, machine.option("preload")))))
         artifacts = tuple((a.role, str(a.path.resolve()), a.digest) for a in machine.artifacts)
         reply = self._ask(messages.Boot(
             factory=machine.model or "", artifacts=artifacts, cpus=machine.cpus, memory=machine.memory,
             options=machine.options, budget=int(deadline * GUEST_HZ)), deadline)
         self._hello = self._link.hello(self._frame(reply))
 
-    def _spawn(self) -> None:
+    def _spawn(self, modules: tuple[str, ...]) -> None:
         keep = self._resources
         ours, theirs = socket.socketpair()
         keep.callback(ours.close)
         keep.callback(theirs.close)
         self._errors = keep.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (close() closes it)
-        try:
-            self._process = child.spawn(_command(theirs.fileno()), fds=(theirs.fileno(),),
-                                        errors=self._errors, path=_search_path())
-        except OSError as error:
-            raise SessionLost(f"cannot start a worker: {error}") from error
+        self._process = fork_worker(theirs.fileno(), self._errors.fileno(), modules=modules,
+                                    path=_search_path())
         keep.callback(child.end, self._process)
         theirs.close()
         self._connection = ours

@@ -24,7 +24,7 @@ from abidance.platform.child import die_with_parent
 from abidance.platform.mailbox import Mailbox
 from abidance.platform.model import DOORBELL, Factory, Model, Reason
 
-__all__ = ["SLICE", "Worker", "main"]
+__all__ = ["SLICE", "Worker", "main", "serve"]
 
 SLICE = 1_000_000
 _DOORBELL_CHARGE = 1_000
@@ -124,14 +124,19 @@ def main() -> int:
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    worker = Worker()
     with socket.socket(fileno=descriptor) as connection:
-        while True:
-            try:
-                request: messages.Request = messages.receive(connection, messages.Request)
-                messages.send(connection, worker.handle(request))
-            except SessionLost:
-                return 0
+        return serve(connection)
+
+
+def serve(connection: socket.socket) -> int:
+    """Answer requests until the other side hangs up; the exit status."""
+    worker = Worker()
+    while True:
+        try:
+            request: messages.Request = messages.receive(connection, messages.Request)
+            messages.send(connection, worker.handle(request))
+        except SessionLost:
+            return 0
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ __all__ = ["IMPLEMENTATIONS"]
 ABI, PORT = "vmi", "i386"
 PROFILES = Path(__file__).resolve().parent / "profiles"
 REFERENCE_MODEL = "abidance.abi.vmi.reference.model:model"
+MUTANTS = "abidance.abi.vmi.mutants"
 PC_MODEL = "abidance.platform.unicorn.pc:model"
 
 
@@ -27,7 +28,7 @@ def _machine(platform: str, rom: str, model: str, options: tuple[tuple[str, str]
 def _reference(platform: str, mutant: Mutant | None) -> Machine:
     if mutant is not None and mutant.change is None:
         raise UsageError(f"the mutant {mutant.name} does not change a hypervisor in Python")
-    options = () if mutant is None else (("mutant", mutant.name),)
+    options = () if mutant is None else (("mutant", mutant.name), ("preload", MUTANTS))
     return _machine(platform, "reference.rom", REFERENCE_MODEL, options)
 
 
