@@ -24,7 +24,11 @@ untested("vmi.SetCR0.may-refuse-clear", "vmi.SetCR0.may-flush-tlb",
 
 @case("vmi.SetCR0.accepts-current")
 def set_cr0_accepts_current(g: VmiGuest) -> None:
-    """Writing back what GetCR0 shows changes no control register, flag or mapping, with TS set or clear."""
+    """Writing back what GetCR0 shows, as it is at start and with TS set or clear, changes no control
+    register, flag or mapping."""
+    start = ControlRegisters.of(g)
+    g.expect_returned(g.call("SetCR0", eax=start.cr0), "SetCR0 with the value at start returns")
+    expect_same(g, start, ControlRegisters.of(g), ("cr0", "cr2", "cr3", "cr4"), "after the first SetCR0")
     mark = g.poison()
     linear = g.map(g.window(), 3, g.page_with(mark))
     for prepare, ts in ((without_ts, 0), (with_ts, Cr0.TS)):

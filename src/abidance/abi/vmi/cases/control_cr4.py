@@ -53,7 +53,11 @@ def require_free_ram(g: VmiGuest) -> None:
 
 @case("vmi.SetCR4.accepts-current")
 def set_cr4_accepts_current(g: VmiGuest) -> None:
-    """Writing back what GetCR4 shows changes no control register, flag or mapping."""
+    """Writing back what GetCR4 shows, as it is at start and later, changes no control register, flag
+    or mapping."""
+    start = ControlRegisters.of(g)
+    g.expect_returned(g.call("SetCR4", eax=start.cr4), "SetCR4 with the value at start returns")
+    expect_same(g, start, ControlRegisters.of(g), ("cr0", "cr2", "cr3", "cr4"), "after the first SetCR4")
     mark = g.poison()
     linear = g.map(g.window(), 5, g.page_with(mark))
     original = g.call("GetCR4").eax

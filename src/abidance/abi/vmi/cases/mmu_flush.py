@@ -181,9 +181,9 @@ def flush_drops_nonglobal(g: VmiGuest) -> None:
     """After FlushTLB with 1, entries of both levels changed by plain stores are followed, in all ranges."""
     windows = [g.window(), g.window(), g.window()]
     old, new = marked(g), marked(g)
-    for w in windows:
-        before = [use(g, w, index, old, USER) for index in (0, 511, 1023)]
-        g.write32(w.entry(0), new.entry(USER))
+    for w, flags in zip(windows, (USER, RW, USER), strict=True):
+        before = [use(g, w, index, old, flags) for index in (0, 511, 1023)]
+        g.write32(w.entry(0), new.entry(flags))
         g.write32(w.entry(511), old.phys)
         g.write32(w.entry(1023), old.entry(Pte.P | Pte.US))
         g.call("FlushTLB", eax=1)

@@ -3,18 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from abidance.abi.vmi.cases.control_tools import (
-    BASE,
-    ControlRegisters,
-    another_space,
-    expect_flag_kept,
-    expect_same,
-    expect_x87_runs,
-    with_ts,
-    without_ts,
-)
 from abidance.abi.vmi.cases.mmu_tools import (
     FLUSHES,
     USER,
@@ -27,14 +15,12 @@ from abidance.abi.vmi.cases.mmu_tools import (
     unhook,
     word,
 )
-from abidance.abi.vmi.constants import IF, PAGE, Cr0, Lazy, PageFlag, Vector
+from abidance.abi.vmi.constants import PAGE, Lazy, PageFlag
 from abidance.abi.vmi.guest import VmiGuest, Window
 from abidance.suite import case, untested
 from abidance.suite.handles import WordHandle
 
 __all__: list[str] = []
-
-TSS_ESP0, TSS_SS0 = 4, 8
 
 untested("vmi.SetLazyMode.may-queue", reason="permission: nothing to violate")
 
@@ -115,54 +101,6 @@ def lazy_off_after_many(g: VmiGuest) -> None:
     for index in range(300):
         value = int.from_bytes(stored[4 * index:4 * index + 4], "little")
         expect_entry(g, value, page.entry() | (index % 8) << 9, f"entry {index} in memory")
-
-
-@dataclass(frozen=True)
-class _Stack:
-    """Two pages of the arena as a kernel stack, announced in the TSS but not yet by the call."""
-
-    top: int
-    selector: int
-
-    @classmethod
-    def prepare(cls, g: VmiGuest) -> _Stack:
-        low, high = g.page(), g.page()
-        g.require(high == low + PAGE, "the two pages of the stack follow one another")
-        tss = g.hello.number("kernel.tss")
-        made = cls(g.direct(high) + PAGE, g.read32(tss + TSS_SS0).value & 0xFFFF)
-        g.write32(tss + TSS_ESP0, made.top)
-        return made
-
-
-@case("vmi.SetLazyMode.off-puts-cpu-state-into-effect")
-def lazy_off_puts_cpu_state_into_effect(g: VmiGuest) -> None:
-    """UpdateKernelStack, SetCR3 and CLTS made in the CPU mode are in effect after SetLazyMode with 0."""
-    here, marks = g.window(), (g.poison(), g.poison())
-    there = another_space(g, here)
-    linear = g.map(here, 0, g.page_with(marks[0]))
-    g.map(there, 0, g.page_with(marks[1]))
-    with_ts(g)
-    former, faults = g.read32(linear), g.execute("kernel.fpu", may_fault=True)
-    stack = _Stack.prepare(g)
-    empty = g.read(stack.top - 20, 20)
-    g.lazy(Lazy.CPU)
-    g.call("UpdateKernelStack", eax=stack.selector, edx=stack.top)
-    g.call("SetCR3", eax=there.directory)
-    g.call("CLTS")
-    g.lazy(Lazy.OFF)
-    seen, cr3, cr0 = g.read32(linear), g.call("GetCR3"), g.call("GetCR0")
-    g.enter_user("user.stop")
-    frame = [g.read32(stack.top - at).value for at in (4, 8, 16)]
-    g.require(word(former) == marks[0], "the former directory was in effect")
-    g.require(faults.vector == Vector.NM, "TS was in effect")
-    g.require(empty.value == bytes(20), "the new stack had not been used")
-    g.expect_equal(seen, marks[1], "the page seen, through the directory loaded in the mode")
-    g.expect_equal(cr3.eax, there.directory, "the base in GetCR3", mask=BASE)
-    g.expect_equal(cr0.eax, 0, "TS in GetCR0", mask=Cr0.TS)
-    expect_x87_runs(g, "after the mode in which CLTS was called")
-    g.expect_equal(frame[0], g.selector("user.ds"), "SS in the frame on the stack announced", mask=0xFFFF)
-    g.expect_equal(frame[1], g.user_stack, "ESP in the frame on the stack announced")
-    g.expect_equal(frame[2], g.selector("user.cs"), "CS in the frame on the stack announced", mask=0xFFFF)
 
 
 @case("vmi.SetLazyMode.order-kept")
@@ -252,51 +190,3 @@ def lazy_fault_flushes(g: VmiGuest) -> None:
         expect_entry(g, entry, new.entry(), "an entry set before the fault in the mode, in memory")
     g.expect(word(made) == new.mark, "the page made present before the fault is mapped", expected=new.mark,
              seen=made.ended)
-
-
-@case("vmi.SetLazyMode.off-when-off")
-def lazy_off_when_off(g: VmiGuest) -> None:
-    """SetLazyMode with 0 outside a mode changes no register, flag, entry or mapping, nor does another."""
-    w, page = g.window(), marked(g)
-    linear = g.map(w, 2, page.phys)
-    g.set_entry(w.entry(3), 0x5555_5554)
-    for prepare in (with_ts, without_ts):
-        prepare(g)
-        g.call("SetCR2", eax=g.poison())
-        before = ControlRegisters.of(g)
-        g.lazy(Lazy.OFF)
-        g.lazy(Lazy.OFF)
-        after = ControlRegisters.of(g)
-        seen, absent = g.read32(linear), g.read32(w.at(3), may_fault=True)
-        expect_same(g, before, after, ("cr0", "cr3", "cr4", "cr2"), "after SetLazyMode with 0")
-        g.expect_equal(seen, page.mark, "a page that was mapped before")
-        expect_page_fault(g, absent, "an access to a page that was absent before faults")
-        expect_flag_kept(g, "SetLazyMode", eax=int(Lazy.OFF))
-    expect_entry(g, g.read_entry(w.table, 2), page.entry(), "an entry after SetLazyMode with 0")
-    g.expect_equal(g.read_entry(w.table, 3), 0x5555_5554, "an absent entry after SetLazyMode with 0")
-
-
-@case("vmi.SetLazyMode.changes-nothing-itself", for_each=(Lazy.MMU, Lazy.CPU))
-def lazy_mode_changes_nothing_itself(g: VmiGuest, mode: Lazy) -> None:
-    """Entering a mode changes no control register, virtual interrupt flag or mapping, and nothing has
-    changed when it ends."""
-    w, page = g.window(), marked(g)
-    linear = g.map(w, 2, page.phys)
-    for prepare, turn, wanted in ((with_ts, g.interrupts_on, IF), (without_ts, g.interrupts_off, 0)):
-        prepare(g)
-        g.call("SetCR2", eax=g.poison())
-        before = ControlRegisters.of(g)
-        turned = turn()
-        entered = g.lazy(mode)
-        inside = ControlRegisters.of(g)
-        seen = g.read32(linear)
-        ended = g.lazy(Lazy.OFF)
-        after = ControlRegisters.of(g)
-        absent = g.read32(w.at(3), may_fault=True)
-        g.require(turned.mask_after is not None and turned.mask_after & IF == wanted, "the flag was set up")
-        for moment, name in ((inside, "in the mode"), (after, "after the mode")):
-            expect_same(g, before, moment, ("cr0", "cr2", "cr3", "cr4"), name)
-        for state, name in ((entered, "in the mode"), (ended, "after the mode")):
-            g.expect_equal(state.mask_after, wanted, f"the virtual interrupt flag {name}", mask=IF)
-        g.expect_equal(seen, page.mark, "a mapped page in the mode")
-        expect_page_fault(g, absent, "an access to an absent page faults after the mode")

@@ -250,24 +250,53 @@ def address_spaces_stay_apart(g: VmiGuest) -> None:
     """Entries made, changed and cleared in the tables of one directory leave the other as it was,
     whichever of the two is loaded."""
     here = g.window()
-    there = another_space(g, here)
     a, b, c = marked(g), marked(g), marked(g)
-    g.map(here, 0, a.phys)
-    g.map(here, 1, a.phys)
+    for index in (0, 1, 3):
+        g.map(here, index, a.phys)
+    first = (a.mark, a.mark, None, a.mark)
+    before = [g.read32(here.at(index), may_fault=True) for index in range(4)]
+    g.require(tuple(word(read) for read in before) == first, "the first directory is in effect")
+    there = another_space(g, here)
     g.map(there, 1, b.phys)
-    before = [g.read32(here.at(0)), g.read32(here.at(1)), g.read32(here.at(2), may_fault=True)]
-    g.require([word(read) for read in before] == [a.mark, a.mark, None], "the first directory is in effect")
+    _expect_space(g, here, first, "the first directory once the second has a table of its own")
     for index, value in ((0, b.entry()), (1, c.entry()), (2, b.entry()), (2, 0), (2, c.entry())):
         g.set_entry(there.entry(index), value)
         g.flush_tlb()
-        _expect_space(g, here, (a.mark, a.mark, None), "the first directory while the second is changed")
+        _expect_space(g, here, first, "the first directory while the second is changed")
     g.call("SetCR3", eax=there.directory)
-    _expect_space(g, there, (b.mark, c.mark, c.mark), "the second directory")
+    second = (b.mark, c.mark, c.mark, None)
+    _expect_space(g, there, second, "the second directory")
     for index, value in ((0, 0), (1, b.entry()), (2, a.entry())):
         g.set_entry(here.entry(index), value)
         g.invalidate(there.at(index))
-        _expect_space(g, there, (b.mark, c.mark, c.mark), "the second directory while the first is changed")
+        _expect_space(g, there, second, "the second directory while the first is changed")
     g.set_entry(there.entry(1), 0, maps=there.at(1), level=PageFlag.PT)
     g.invalidate(there.at(1))
     g.call("SetCR3", eax=here.directory)
-    _expect_space(g, here, (None, b.mark, a.mark), "the first directory after that")
+    _expect_space(g, here, (None, b.mark, a.mark, a.mark), "the first directory after that")
+
+
+@case("vmi.tables.address-spaces-apart")
+def directory_entries_stay_apart(g: VmiGuest) -> None:
+    """A directory entry that is set, changed or cleared in one directory leaves that range of the
+    other as it was, present or absent, whichever of the two is loaded."""
+    here, empty, a, b = g.window(), g.window(), marked(g), marked(g)
+    linear = g.map(here, 4, a.phys)
+    unhook(g, empty)
+    before = [g.read32(linear), g.read32(empty.at(4), may_fault=True)]
+    g.require([word(read) for read in before] == [a.mark, None], "one range is mapped and one is not")
+    directory = g.copy_directory()
+    table = table_of(g, {4: b.entry()})
+    entries = [g.direct(directory) + 4 * (w.linear >> 22) for w in (here, empty)]
+    for entry, value in zip((*entries, entries[0]), (table | USER, table | USER, 0), strict=True):
+        g.set_entry(entry, value, level=PageFlag.PD)
+        g.flush_tlb()
+        kept, absent = g.read32(linear, may_fault=True), g.read32(empty.at(4), may_fault=True)
+        g.expect(word(kept) == a.mark, "the range that the directory loaded maps", expected=a.mark,
+                 seen=kept.ended)
+        expect_page_fault(g, absent, "an access to the range that it does not map faults")
+    g.call("SetCR3", eax=directory)
+    gone, mapped = g.read32(linear, may_fault=True), g.read32(empty.at(4), may_fault=True)
+    expect_page_fault(g, gone, "an access to the range that only the first directory maps faults")
+    g.expect(word(mapped) == b.mark, "the range that only the second directory maps", expected=b.mark,
+             seen=mapped.ended)
