@@ -25,19 +25,19 @@ access, I/O privilege (`in` and `out` never fault), CR4.TSD, hardware breakpoint
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
 from unicorn import unicorn_const, x86_const
 
 from abidance.errors import GuestCrashed, SessionLost
+from abidance.platform.unicorn.access import Access
 from abidance.platform.unicorn.bare import BareMachine
 from abidance.platform.unicorn.calibrate import measure
 from abidance.platform.unicorn.engine import CR2, CS, EFLAGS, EIP, SS, Engine
 from abidance.platform.unicorn.gates import GP, NP, PF, VM, Environment, Event, Kind, deliver
-from abidance.platform.unicorn.ram import PAGE, Ram
+from abidance.platform.unicorn.instructions import Instructions, Ports
+from abidance.platform.unicorn.ram import Ram
 from abidance.platform.unicorn.walk import Fault
 
 __all__ = ["Cpu", "Exit", "Ports"]
@@ -47,8 +47,6 @@ _FOUR_GIB = 1 << 32
 _PG = 1 << 31
 _ACCESSED = 0x100
 _DATA = (12, 13, 14, 15)
-_CPUID_RESULTS = (x86_const.UC_X86_REG_EAX, x86_const.UC_X86_REG_EBX, x86_const.UC_X86_REG_ECX,
-                  x86_const.UC_X86_REG_EDX)
 _SEGMENT_IDS = {index: getattr(x86_const, f"UC_X86_REG_{name}")
                 for index, name in zip(range(10, 16), ("CS", "SS", "DS", "ES", "FS", "GS"), strict=True)}
 
@@ -63,24 +61,13 @@ class Exit(Enum):
     SYSENTER = "sysenter"
 
 
-class Ports(Protocol):
-    """Port I/O. `size` is 1, 2 or 4; called while the CPU runs, so that only `Cpu.stop` and
-    `Cpu.now` may be used from inside."""
-
-    def read(self, port: int, size: int) -> int:
-        """What `in` gets."""
-
-    def write(self, port: int, size: int, value: int) -> None:
-        """What `out` does."""
-
-
-class Cpu:
+class Cpu(Access):
     """One CPU in 32-bit protected mode, at CPL 0, without paging, as a boot loader leaves it.
 
     `rams` is all memory (further CPUs may be given the same objects); physical addresses outside
     read as ones and ignore writes. `environment` is a `BareMachine` unless a hypervisor replaces
-    it. `kernel_ring` is the ring that may take interrupts out of virtual-8086 mode. `clock` is what
-    RDTSC reads; `identify(EAX, ECX)` what CPUID leaves in EAX, EBX, ECX, EDX (None: Unicorn's own).
+    it. `kernel_ring` is the ring that may take interrupts out of virtual-8086 mode. `instructions` holds
+    the clock that RDTSC reads and what CPUID says.
     """
 
     def __init__(self, rams: list[Ram], ports: Ports) -> None:
@@ -91,14 +78,12 @@ class Cpu:
         self.kernel_ring = 0
         self.executed = 0
         self.cpl = 0
-        self.clock: Callable[[], int] = lambda: self.now
-        self.identify: Callable[[int, int], tuple[int, int, int, int] | None] = lambda _leaf, _subleaf: None
-        self._ports = ports
-        self._stopping = self._sysenter = self._running = False
+        self.software = False
+        self.instructions = Instructions(self.engine, ports)
+        self.instructions.clock = lambda: self.now
+        self._stopping = self._running = False
         self._stopped_at = 0
-        self._failure: BaseException | None = None
-        self._hook_instructions()
-        self._fill_holes()
+        _fill_holes(self.engine, rams)
         self.engine.all.read()
 
     # -- running ---------------------------------------------------------------------------------
@@ -107,15 +92,16 @@ class Cpu:
         """Execute at most `limit` (>= 1) instructions. Raises whatever a port handler raised, and
         GuestCrashed if the guest executes where there is no memory."""
         engine = self.engine
-        self._stopping = self._sysenter = False
+        self._stopping = self.instructions.sysenter = False
         self._running = True
         status = engine.run(limit)
         self._running = False
         started = engine.started
         engine.save()
         self.cpl = engine.cpl
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
+        failure = self.instructions.failure
+        if failure is not None:
+            self.instructions.failure = None
             raise failure
         if status:
             raise GuestCrashed(f"no memory or no instruction at {self.regs[CS]:#x}:{self.regs[EIP]:#x} "
@@ -131,7 +117,7 @@ class Cpu:
             self.executed += self._stopped_at
             return Exit.STOPPED
         self.executed += min(started, limit)
-        if self._sysenter:
+        if self.instructions.sysenter:
             return Exit.SYSENTER
         return Exit.LIMIT if started > limit else Exit.HALT
 
@@ -189,56 +175,7 @@ class Cpu:
             before = b"\0" + self.read_linear(eip - 1 & _MASK, 1)
         return eip - 2 & _MASK if before == bytes((0xCD, vector)) else eip - 1 & _MASK
 
-    # -- memory ----------------------------------------------------------------------------------
-
-    def load(self, physical: int) -> int:
-        """A 32-bit word of physical memory (a multiple of 4); ones where there is none."""
-        for ram in self.rams:
-            offset = physical - ram.base
-            if 0 <= offset < ram.size:
-                return int(ram.words[offset >> 2])
-        return _MASK
-
-    def store(self, physical: int, value: int) -> None:
-        """Store a 32-bit word; nothing happens where there is no memory."""
-        for ram in self.rams:
-            offset = physical - ram.base
-            if 0 <= offset < ram.size and ram.writable:
-                ram.words[offset >> 2] = value & _MASK
-
-    def read_physical(self, physical: int, length: int) -> bytes:
-        """Bytes of physical memory within one page."""
-        for ram in self.rams:
-            offset = physical - ram.base
-            if 0 <= offset < ram.size:
-                return bytes(ram.view[offset:offset + length])
-        return b"\xFF" * length
-
-    def write_physical(self, physical: int, data: bytes) -> None:
-        """Store bytes within one page."""
-        for ram in self.rams:
-            offset = physical - ram.base
-            if 0 <= offset < ram.size and ram.writable:
-                ram.view[offset:offset + len(data)] = data
-
-    def read_linear(self, linear: int, length: int, *, user: bool = False) -> bytes:
-        """Bytes as the CPU would read them. Raises Fault(14)."""
-        return b"".join(self.read_physical(self.environment.translate(at, write=False, user=user), size)
-                        for at, size in _pages(linear, length))
-
-    def write_linear(self, linear: int, data: bytes, *, user: bool = False) -> None:
-        """Store bytes as the CPU would; nothing is stored if any page faults. Raises Fault(14)."""
-        pieces = [(self.environment.translate(at, write=True, user=user), size)
-                  for at, size in _pages(linear, len(data))]
-        done = 0
-        for physical, size in pieces:
-            self.write_physical(physical, data[done:done + size])
-            done += size
-
-    def load_pair(self, linear: int) -> tuple[int, int]:
-        """Two 32-bit words (a descriptor, a gate) read as the system does. Raises Fault(14)."""
-        value = int.from_bytes(self.read_linear(linear & _MASK, 8), "little")
-        return value & _MASK, value >> 32
+    # -- caches and snapshots ---------------------------------------------------------------------
 
     def forget_code(self, ranges: list[tuple[int, int]]) -> None:
         """The host changed physical memory in these (start, end) ranges: drop translations made
@@ -322,85 +259,19 @@ class Cpu:
         if not word & _ACCESSED:
             self.write_physical(physical, (word | _ACCESSED).to_bytes(4, "little"))
 
-    # -- construction ----------------------------------------------------------------------------
 
-    def _hook_instructions(self) -> None:
-        pointer, word, number, kind = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.CFUNCTYPE
-        table = (
-            (x86_const.UC_X86_INS_IN, kind(word, pointer, word, number, pointer), self._in),
-            (x86_const.UC_X86_INS_OUT, kind(None, pointer, word, number, word, pointer), self._out),
-            (x86_const.UC_X86_INS_SYSENTER, kind(None, pointer, pointer), self._on_sysenter),
-            (x86_const.UC_X86_INS_RDTSC, kind(number, pointer, pointer), self._rdtsc),
-            (x86_const.UC_X86_INS_CPUID, kind(number, pointer, pointer), self._cpuid),
-        )
-        for instruction, prototype, body in table:
-            self.engine.hook(unicorn_const.UC_HOOK_INSN, prototype, body, instruction)
-
-    def _fill_holes(self) -> None:
-        """Everything that is not RAM: reads give ones, writes do nothing."""
-        at = 0
-        for ram in sorted(self.rams, key=lambda one: one.base):
-            self._hole(at, ram.base)
-            at = ram.base + ram.size
-        self._hole(at, _FOUR_GIB)
-
-    def _hole(self, start: int, end: int) -> None:
-        if end > start:
-            self.engine.uc.mmio_map(start, end - start, _read_nothing, None, _write_nothing, None)
-
-    # A raw hook swallows an exception: keep it for run() to raise.
-
-    def _in(self, _uc: int, port: int, size: int, _data: int) -> int:
-        try:
-            return self._ports.read(port & 0xFFFF, size) & (1 << 8 * size) - 1
-        except BaseException as error:  # noqa: BLE001 (raised again by run)
-            self._fail(error)
-            return 0
-
-    def _out(self, _uc: int, port: int, size: int, value: int, _data: int) -> None:
-        try:
-            self._ports.write(port & 0xFFFF, size, value & (1 << 8 * size) - 1)
-        except BaseException as error:  # noqa: BLE001 (raised again by run)
-            self._fail(error)
-
-    def _on_sysenter(self, _uc: int, _data: int) -> None:
-        self._sysenter = True
-        self.engine.stop()
-
-    def _cpuid(self, _uc: int, _data: int) -> int:
-        try:
-            get, put = self.engine.get, self.engine.set
-            values = self.identify(get(x86_const.UC_X86_REG_EAX), get(x86_const.UC_X86_REG_ECX))
-            if values is None:
-                return 0
-            for register, value in zip(_CPUID_RESULTS, values, strict=True):
-                put(register, value)
-        except BaseException as error:  # noqa: BLE001 (raised again by run)
-            self._fail(error)
-        return 1
-
-    def _rdtsc(self, _uc: int, _data: int) -> int:
-        try:
-            value = self.clock()
-            self.engine.set(x86_const.UC_X86_REG_EAX, value & _MASK)
-            self.engine.set(x86_const.UC_X86_REG_EDX, value >> 32 & _MASK)
-        except BaseException as error:  # noqa: BLE001 (raised again by run)
-            self._fail(error)
-        return 1
-
-    def _fail(self, error: BaseException) -> None:
-        self._failure = error
-        self.engine.stop()
+def _fill_holes(engine: Engine, rams: list[Ram]) -> None:
+    """Everything that is not RAM: reads give ones, writes do nothing."""
+    at = 0
+    for ram in sorted(rams, key=lambda one: one.base):
+        _hole(engine, at, ram.base)
+        at = ram.base + ram.size
+    _hole(engine, at, _FOUR_GIB)
 
 
-def _pages(linear: int, length: int) -> list[tuple[int, int]]:
-    """A range of linear addresses cut at page ends (and at 4 GiB), as (address, size)."""
-    pieces = []
-    while length:
-        size = min(length, PAGE - linear % PAGE)
-        pieces.append((linear, size))
-        linear, length = linear + size & _MASK, length - size
-    return pieces
+def _hole(engine: Engine, start: int, end: int) -> None:
+    if end > start:
+        engine.uc.mmio_map(start, end - start, _read_nothing, None, _write_nothing, None)
 
 
 def _read_nothing(_uc: Any, _at: int, size: int, _data: Any) -> int:

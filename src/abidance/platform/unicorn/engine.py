@@ -27,8 +27,26 @@ from abidance.errors import SessionLost
 from abidance.platform.unicorn.ram import Ram
 
 __all__ = [
-    "CS", "DS", "EAX", "EBP", "EBX", "ECX", "EDI", "EDX", "EFLAGS", "EIP", "ES", "ESI", "ESP", "FS", "GS",
-    "CR2", "SS", "Engine", "Layout", "Registers",
+    "CR2",
+    "CS",
+    "DS",
+    "EAX",
+    "EBP",
+    "EBX",
+    "ECX",
+    "EDI",
+    "EDX",
+    "EFLAGS",
+    "EIP",
+    "ES",
+    "ESI",
+    "ESP",
+    "FS",
+    "GS",
+    "SS",
+    "Engine",
+    "Layout",
+    "Registers",
 ]
 
 EAX, ECX, EDX, EBX, ESP, EBP, ESI, EDI, EIP, EFLAGS, CS, SS, DS, ES, FS, GS, CR2 = range(17)

@@ -41,6 +41,7 @@ _APPROACH = 200
 _HOLE, _ROM, _HIGH = 0xA0000, 0xC0000, 0x100000
 _TRAP_LENGTH = 2
 _FAILED = 0xFFFFFFFF
+_USER_CPL = 3
 _FEATURES = sum(1 << bit for bit in (0, 2, 3, 4, 5, 8, 11, 13, 15, 23, 24, 25))
 """FPU DE PSE TSC MSR CX8 SEP PGE CMOV MMX FXSR SSE."""
 
@@ -59,8 +60,8 @@ class Hypervisor:
         self.vcpus = [VirtualCpu(self, 0)]
         self.time = Timeline(self.vcpus[0].cpu, self.board)
         for vcpu in self.vcpus:
-            vcpu.cpu.clock = lambda: self.time.now
-            vcpu.cpu.identify = identify
+            vcpu.cpu.instructions.clock = lambda: self.time.now
+            vcpu.cpu.instructions.identify = identify
 
     # -- Model -----------------------------------------------------------------------------------
 
@@ -111,14 +112,16 @@ class Hypervisor:
     # -- the loop --------------------------------------------------------------------------------
 
     def _run(self, until: int) -> Stop:
-        vcpu = self.vcpus[0]
-        while (left := until - self.time.now) > 0:
-            if self.time.catch_up():
+        vcpu, time = self.vcpus[0], self.time
+        while (now := time.at_rest()) < until:
+            if now >= time.next:
+                time.catch_up()
                 self.waiting = self.board.pic.pending() is not None
             vcpu.service()
+            limit = min(until, time.next) - now
             if vcpu.halted:
-                self.time.skip(self.time.limit(left))
-            elif self._step(vcpu, self.time.limit(left)) is Exit.STOPPED and self._attend(vcpu):
+                time.skip(limit)
+            elif self._step(vcpu, limit) is Exit.STOPPED and self._attend(vcpu):
                 return Stop.DOORBELL
         return Stop.BUDGET
 
@@ -163,9 +166,10 @@ class Hypervisor:
         return reason
 
     def _software(self, vcpu: VirtualCpu) -> None:
-        """An int instruction: a call if it stands in one of the ROM's stubs, else the guest's own."""
+        """An int instruction: a call if the kernel executes it in one of the ROM's stubs, else the
+        guest's own."""
         cpu = vcpu.cpu
-        number = self._stub(vcpu) if cpu.cpl == (KERNEL_CPL if vcpu.active else 0) else None
+        number = None if cpu.cpl == _USER_CPL else self._stub(vcpu)
         if number is None or (number != INIT and not vcpu.active):
             cpu.reflect()
             return
@@ -181,7 +185,7 @@ class Hypervisor:
             physical = vcpu.cpu.environment.translate(last, write=False, user=False)
         except Fault:
             return None
-        return self.image.site(physical + 1)
+        return self.image.sites.get(physical + 1)
 
     def _call(self, vcpu: VirtualCpu, number: int) -> None:
         call = self.calls.get(number)

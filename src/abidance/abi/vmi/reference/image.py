@@ -23,7 +23,8 @@ _DESCRIPTOR, _MAGIC, _STUB, _INT = 0x90, b"ABIDREF\0", 4, 2
 
 
 class Image:
-    """The ROM in `ram` at physical C0000h."""
+    """The ROM in `ram` at physical C0000h. `sites` maps the physical address after a stub's `int` to its
+    number."""
 
     def __init__(self, image: bytes, ram: memoryview) -> None:
         size = image[2] * 512 if len(image) > 2 else 0
@@ -37,15 +38,9 @@ class Image:
         self.size = size
         self._table: int = table
         self._stubs: int = stubs
+        self.sites = {BASE + stubs + _STUB * number + _INT: number for number in range(SERVE + 1)}
         self._bytes = ram[BASE:BASE + size]
         self._bytes[:] = image[:size]
-
-    def site(self, physical: int) -> int | None:
-        """The number of the stub whose `int` ends at `physical`, or None."""
-        offset: int = physical - BASE - self._stubs - _INT
-        if offset % _STUB or not 0 <= offset < _STUB * (SERVE + 1):
-            return None
-        return offset // _STUB
 
     def relocation(self, number: int) -> tuple[int, int]:
         """Type and offset of a call."""

@@ -21,15 +21,16 @@ _NEVER = 1 << 62
 
 
 class Timeline:
-    """The clock of a machine whose instructions `cpu` counts and whose devices are on `board`."""
+    """The clock of a machine whose instructions `cpu` counts and whose devices are on `board`. `next`
+    is the time at which `catch_up` has something to do; 0 after anything was changed."""
 
     def __init__(self, cpu: Cpu, board: Board) -> None:
         self._cpu, self._board = cpu, board
         self._charged = self._skipped = 0
+        self.next = 0
         self._marked = 0
         self._armed: tuple[int, int] | None = None
         self._due: int | None = None
-        self._next, self._touched = 0, True
         board.now, board.stop = self._tick, cpu.stop
 
     @property
@@ -39,8 +40,12 @@ class Timeline:
 
     def _tick(self) -> int:
         """The board asks for the time when the guest does something with it."""
-        self._touched = True
+        self.next = 0
         return self.now // TICK
+
+    def at_rest(self) -> int:
+        """`now` while the CPU does not run."""
+        return self._cpu.executed + self._skipped + self._charged
 
     def charge(self, amount: int) -> None:
         """A call costs time beyond its instructions."""
@@ -50,41 +55,29 @@ class Timeline:
         """Time passes while the CPU is halted."""
         self._skipped += amount
 
-    def catch_up(self) -> bool:
-        """Raise what has become due. False if nothing can have changed since the last time."""
-        if not self._touched and self._cpu.executed + self._skipped + self._charged < self._next:
-            return False
-        self._touched = False
+    def catch_up(self) -> None:
+        """Raise what has become due, and find what will be next."""
         if self._due is not None and self._armed is not None and self._steps() >= self._due:
             self._board.pic.request(self._armed[0])
             self._due = self._armed = None
         now = self.now
         self._board.advance(now // TICK)
         edge = self._board.pit.ticks_to_edge()
-        self._next = _NEVER if edge is None else (now // TICK + edge) * TICK
+        self.next = _NEVER if edge is None else max((now // TICK + edge) * TICK, now + 1)
         if self._due is not None:
-            self._next = min(self._next, now + self._due - self._steps())
-        return True
-
-    def touch(self) -> None:
-        """Something has changed: the next `catch_up` looks at everything."""
-        self._touched = True
-
-    def limit(self, left: int) -> int:
-        """How far the CPU may run, at most `left`, until something becomes due. After `catch_up`."""
-        return max(1, min(left, self._next - self.now))
+            self.next = min(self.next, now + self._due - self._steps())
 
     def inject(self, irq: int, after: int) -> None:
         """Raise `irq` so many instructions after the next `mark`."""
         self._armed, self._due = (irq, after), None
-        self._touched = True
+        self.next = 0
 
     def mark(self) -> None:
         """Instructions count from here."""
         self._marked = self._cpu.executed
         if self._armed is not None:
             self._due = self._steps() + self._armed[1]
-        self._touched = True
+        self.next = 0
 
     @property
     def since_mark(self) -> int:
@@ -101,4 +94,4 @@ class Timeline:
     def restore(self, saved: Any) -> None:
         """Back to a snapshot."""
         self._charged, self._skipped, self._marked, self._armed, self._due = saved
-        self._touched = True
+        self.next = 0
