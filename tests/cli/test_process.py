@@ -87,11 +87,16 @@ def long_run(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.wait()
 
 
-def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The workers, once there is one."""
+def children(process: subprocess.Popen[str], *, workers: bool = False) -> list[psutil.Process]:
+    """All processes it has started, once there is one; with `workers` those that run guests."""
     parent = psutil.Process(process.pid)
     while process.poll() is None:
-        found = parent.children(recursive=True)
+        try:
+            found = parent.children(recursive=True)
+            if workers:
+                found = [made for made in found if made.ppid() != process.pid]
+        except psutil.NoSuchProcess:
+            continue
         if found:
             return found
     raise AssertionError(process.communicate())
@@ -113,7 +118,7 @@ def test_interrupt_keeps_results_and_leaves_nothing(long_run: subprocess.Popen[s
 
 
 def test_killed_worker_is_a_miss(long_run: subprocess.Popen[str], tmp_path: Path) -> None:
-    for worker in children(long_run):
+    for worker in children(long_run, workers=True):
         worker.kill()
     out, err = long_run.communicate(timeout=PATIENCE)
     assert "Traceback" not in err

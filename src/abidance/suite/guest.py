@@ -45,6 +45,8 @@ POISON = (0x1000_0000, 0xB000_0000)
 class Guest(Checks):
     """One case's view of a session. Make a new one for each case."""
 
+    deadline: float | None = None
+    """Seconds that one batch may take; None for the platform's own limit."""
     poisoned: tuple[str, ...] = ("eax", "ecx", "edx", "ebx", "ebp", "esi", "edi")
 
     def __init__(self, session: Session, spec: Specification, profile: Profile, *,
@@ -225,7 +227,8 @@ class Guest(Checks):
         queue, self._queue = self._queue, []
         self._queued_bytes = self._answer_bytes = 0
         batch = [op for op, _ in queue]
-        answers = kernel.decode_records(self.session.exchange(kernel.encode_batch(batch)), batch)
+        payload = self.session.exchange(kernel.encode_batch(batch), deadline=self.deadline)
+        answers = kernel.decode_records(payload, batch)
         for answer, (_, handle) in zip(answers, queue, strict=True):
             handle.settle(answer)
 
