@@ -33,7 +33,7 @@ ALL = 0xFFFF_FFFF
 TABLE = ALL & ~int(Pte.A | Pte.D)
 DESCRIPTORS = ALL & ~0x160
 """Descriptors without the accessed bit of their type (bit 8 of the high word)."""
-CASE_PAGES, SPARE_PAGES = 48, 64
+CASE_PAGES, SPARE_PAGES = 24, 24
 """Pages of the arena that a case may have taken, some of them page tables; and pages behind them."""
 GDT_BYTES, IDT_BYTES, TSS_BYTES, IMAGE_BYTES = 0x100, 0x800, 104, 0x1000
 

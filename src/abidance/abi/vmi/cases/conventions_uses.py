@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from abidance.suite.handles import WordHandle
 
 __all__ = ["GET_RELOCATION_INFO", "SLOT_GET_RELOCATION", "SLOT_INIT", "TRANSFERS", "USES", "Reach", "Trial",
-           "rom_linear", "use"]
+           "elsewhere", "rom_linear", "use"]
 
 GET_RELOCATION_INFO = "GetRelocationInfo"
 SLOT_INIT, SLOT_GET_RELOCATION = 0x80, 0x88
@@ -32,6 +32,11 @@ BASE = 0xFFFF_F000
 MODES_OFF = 0xFFFF_FFFF ^ (Cr0.TS | Cr0.EM)
 RELOCATION_TYPE = 0xFF
 TSS_ESP0 = 4
+GDT_ENTRIES = 32
+ELSEWHERE = (0x0000_FFFF, 0x20CF_F300)
+"""Both halves of a descriptor: base 20000000h, limit 4 GiB, writable data, DPL 3."""
+LOAD_BY_DS = b"\x8B\x07\xC3"
+"""MOV (%EDI), %EAX; RET."""
 
 Use = Callable[["Trial"], None]
 
@@ -59,10 +64,13 @@ class Trial:
         self.when = ""
         self.asked = g.relocation(g.entry_number(entry)).eax if reach is Reach.ASKED else 0
 
-    def call(self, *, stack: tuple[int, ...] = (), **regs: int) -> StateHandle:
-        """Make the call once."""
+    def call(self, *, stack: tuple[int, ...] = (), prepare: Callable[[VmiGuest], None] | None = None,
+             **regs: int) -> StateHandle:
+        """Make the call once, after `prepare` has been done to the guest."""
         if self.around:
             self.around()
+        if prepare:
+            prepare(self.g)
         state = self._made(self.fixed | regs, stack)
         if self.around:
             self.around()
@@ -122,6 +130,22 @@ def use(trial: Trial) -> Trial:
     return trial
 
 
+def elsewhere(g: VmiGuest) -> int:
+    """A selector of a data segment that user code may use and whose base leads where nothing is mapped:
+    what uses it faults, also where an engine lets null selectors through. Seen to fault."""
+    gdt = g.hello.number("kernel.gdt")
+    table = g.read(gdt, GDT_ENTRIES * 8).value
+    index = next(at for at in range(1, GDT_ENTRIES) if not any(table[8 * at:8 * at + 8]))
+    low, high = ELSEWHERE
+    g.call("WriteGDTEntry", eax=gdt, edx=index, ecx=low, stack=(high,))
+    code = g.direct(g.page())
+    g.write(code, LOAD_BY_DS)
+    selector = index << 3 | 3
+    flat, based = g.execute(code, edi=code), g.execute(code, edi=code, ds=selector, may_fault=True)
+    g.require(flat.returned and based.faulted, "a load by the segment leads where nothing is mapped")
+    return selector
+
+
 # -- interrupts -------------------------------------------------------------------------------------
 
 
@@ -129,8 +153,7 @@ def _enable(t: Trial) -> None:
     for turn in (t.g.interrupts_off, t.g.interrupts_on):
         turn()
         t.flag(t.call(), True, "the virtual flag afterwards")
-    pending(t.g)
-    t.shows(t.call().irqs, 1, "interrupts delivered that were pending")
+    t.shows(t.call(prepare=pending).irqs, 1, "interrupts delivered that were pending")
 
 
 def _disable(t: Trial) -> None:
@@ -150,14 +173,12 @@ def _set_mask(t: Trial) -> None:
         for _ in range(2):
             turn()
             t.flag(t.call(eax=wanted | 2), bool(wanted), f"the virtual flag after mask {wanted:#x}")
-    pending(t.g)
-    t.shows(t.call(eax=IF | 2).irqs, 1, "interrupts delivered that were pending")
+    t.shows(t.call(prepare=pending, eax=IF | 2).irqs, 1, "interrupts delivered that were pending")
 
 
 def _halt(t: Trial) -> None:
     for _ in range(2):
-        pending(t.g)
-        state = t.call()
+        state = t.call(prepare=pending)
         t.shows(state.irqs, 1, "interrupts delivered that were pending")
         t.flag(state, True, "the virtual flag afterwards")
 

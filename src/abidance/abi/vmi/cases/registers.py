@@ -5,11 +5,19 @@ by pointer and by patched site, with registers that hold something else at each 
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 from abidance.abi.vmi.cases.bootstrap_tools import SEGMENTS, init_registers
 from abidance.abi.vmi.cases.conventions_memory import MemoryWatch
-from abidance.abi.vmi.cases.conventions_uses import GET_RELOCATION_INFO, TRANSFERS, Reach, Trial, use
+from abidance.abi.vmi.cases.conventions_uses import (
+    GET_RELOCATION_INFO,
+    TRANSFERS,
+    Reach,
+    Trial,
+    elsewhere,
+    use,
+)
 from abidance.abi.vmi.guest import VmiGuest
 from abidance.suite import StateHandle, case
 
@@ -94,12 +102,13 @@ def init_preserves(g: VmiGuest) -> None:
 @case("vmi.{item}.needs-no-data-segments",
       for_each=lambda spec: stamped(spec, "needs-no-data-segments"))
 def needs_no_data_segments(g: VmiGuest, entry: str) -> None:
-    """With null selectors in DS and ES the call has its effect, by pointer and by patched site."""
+    """The call has its effect with null selectors in DS and ES, by pointer and by patched site, and, as
+    some engines let null selectors through, with segments in both that lead nowhere."""
     reaches = (Reach.INLINE,) if entry in TRANSFERS else (Reach.POINTER, Reach.INLINE)
-    for reach in reaches:
-        trial = use(Trial(g, entry, fixed={"ds": 0, "es": 0}, reach=reach, judged=True))
+    for selector, reach in product((0, elsewhere(g)), reaches):
+        trial = use(Trial(g, entry, fixed={"ds": selector, "es": selector}, reach=reach, judged=True))
         for state in trial.states:
-            g.require((state.before.ds, state.before.es) == (0, 0), "DS and ES hold null selectors")
+            g.require((state.before.ds, state.before.es) == (selector, selector), "DS and ES were loaded")
 
 
 @case("vmi.{item}.writes-no-memory", for_each=lambda spec: stamped(spec, "writes-no-memory"))
