@@ -6,31 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from observers import Silent
 from toy import ToyAbi, ToyPlatform, install
 
-from abidance.check.bench import Bench, make_bench
+from abidance.check.bench import make_bench
 from abidance.check.check import Order, run_check
 from abidance.check.plan import select
-from abidance.check.results import CaseResult, Run, TargetResult
-
-
-class Silent:
-    """An observer that only remembers."""
-
-    def __init__(self) -> None:
-        self.seen: list[str] = []
-
-    def target_begins(self, bench: Bench, cases: int) -> None:
-        self.seen.append(f"begin {cases}")
-
-    def case_done(self, bench: Bench, result: CaseResult, done: int) -> None:
-        self.seen.append(result.id)
-
-    def proof_step(self, bench: Bench, done: int, total: int) -> None:
-        self.seen.append(f"proof {done}/{total}")
-
-    def target_done(self, result: TargetResult) -> None:
-        self.seen.append("done")
+from abidance.check.results import Run
 
 
 @pytest.fixture

@@ -181,7 +181,7 @@ def test_jobs_give_every_case_once(run_toy: Runner) -> None:
 
 
 def test_interrupt_keeps_what_was_recorded(run_toy: Runner) -> None:
-    from interrupting import Interrupting
+    from observers import Interrupting
     run = run_toy(observer=Interrupting(after=2))
     verdicts = [case.verdict for case in run.targets[0].cases]
     assert run.interrupted

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
+from process_tree import all_gone, descendants, kill
 
 COMMAND = [sys.executable, "-m", "abidance"]
 PATIENCE = 60
@@ -87,16 +87,10 @@ def long_run(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.wait()
 
 
-def children(process: subprocess.Popen[str], *, workers: bool = False) -> list[psutil.Process]:
-    """All processes it has started, once there is one; with `workers` those that run guests."""
-    parent = psutil.Process(process.pid)
+def children(process: subprocess.Popen[str], *, depth: int = 1) -> list[int]:
+    """The processes it has started, once there is one; workers begin at depth 2."""
     while process.poll() is None:
-        try:
-            found = parent.children(recursive=True)
-            if workers:
-                found = [made for made in found if made.ppid() != process.pid]
-        except psutil.NoSuchProcess:
-            continue
+        found = descendants(process.pid, depth=depth)
         if found:
             return found
     raise AssertionError(process.communicate())
@@ -112,14 +106,11 @@ def test_interrupt_keeps_results_and_leaves_nothing(long_run: subprocess.Popen[s
     assert "Traceback" not in err
     assert "Interrupted; what has no verdict is MISS." in " ".join(out.split())
     assert b'"interrupted": true' in (tmp_path / "r.json").read_bytes()
-    gone, alive = psutil.wait_procs(workers, timeout=PATIENCE)
-    assert gone
-    assert not alive
+    assert all_gone(workers)
 
 
 def test_killed_worker_is_a_miss(long_run: subprocess.Popen[str], tmp_path: Path) -> None:
-    for worker in children(long_run, workers=True):
-        worker.kill()
+    kill(children(long_run, depth=2))
     out, err = long_run.communicate(timeout=PATIENCE)
     assert "Traceback" not in err
     assert long_run.returncode in (1, 3), out

@@ -151,6 +151,10 @@ class StateHandle(Handle):
         """The relocation type by which it was reached."""
         return self.state.target_kind
 
+    def check(self) -> None:
+        """Carry it out now; a finding if it did not end normally."""
+        self._insist()
+
     def changed(self, *names: str) -> tuple[str, ...]:
         """Which of these registers differ from what was loaded."""
         before, after = self.before, self.after
