@@ -8,6 +8,7 @@
     interrupts   virtual interrupt flag      transfers   IRET, SYSEXIT, SYSENTER, halt
     segments     raised privilege levels     emulate     privileged instructions
     calls        one function per call       image       the option ROM
+    controllers  the PIC, asked cheaply
     timeline     virtual time and injected interrupts
 
 Written from the document alone; shares nothing with the native ROM and knows no case.

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from abidance.abi.vmi.reference.calls import CALLS, store_entry
+from abidance.abi.vmi.reference.controllers import Controllers
 from abidance.abi.vmi.reference.emulate import emulate
 from abidance.abi.vmi.reference.image import INIT, SERVE, Image
 from abidance.abi.vmi.reference.segments import KERNEL_CPL
@@ -55,8 +56,8 @@ class Hypervisor:
                       Part(self.memory, _HIGH, memory)]
         self.board = Board(doorbell)
         self.image = Image(rom, self.memory.view)
+        self.board.pic = Controllers()
         self.calls = dict(CALLS)
-        self.waiting = False
         self.vcpus = [VirtualCpu(self, 0)]
         self.time = Timeline(self.vcpus[0].cpu, self.board)
         for vcpu in self.vcpus:
@@ -116,7 +117,6 @@ class Hypervisor:
         while (now := time.at_rest()) < until:
             if now >= time.next:
                 time.catch_up()
-                self.waiting = self.board.pic.pending() is not None
             vcpu.service()
             limit = min(until, time.next) - now
             if vcpu.halted:
@@ -219,12 +219,6 @@ class Hypervisor:
             return None if emulate(vcpu) else fault
         except Fault as other:
             return other
-
-    def acknowledge(self) -> int:
-        """The vector of the pending interrupt, which is pending no more."""
-        vector = self.board.pic.acknowledge()
-        self.waiting = self.board.pic.pending() is not None
-        return vector
 
     # -- what calls need of the machine ------------------------------------------------------------
 

@@ -180,16 +180,18 @@ class VirtualCpu:
 
     def service(self) -> None:
         """Deliver the pending interrupt if the guest has interrupts enabled."""
-        hv = self.hv
+        pic = self.hv.board.pic
+        waiting = pic.pending() is not None
         if not self.active:
-            if hv.waiting and self.cpu.regs[EFLAGS] & IF:
+            if waiting and self.cpu.regs[EFLAGS] & IF:
                 self.halted = False
-                self.cpu.interrupt(hv.acknowledge())
+                self.cpu.interrupt(pic.acknowledge())
             return
-        if hv.waiting and self.flag.enabled and not self.inhibited:
+        if waiting and self.flag.enabled and not self.inhibited:
             self.halted = False
-            self.cpu.interrupt(hv.acknowledge())
-        self.flag.announce(hv.waiting)
+            self.cpu.interrupt(pic.acknowledge())
+            waiting = pic.pending() is not None
+        self.flag.announce(waiting)
 
     def hide(self, event: Event) -> Fault | None:
         """Mend what only the hypervisor's own arrangements have made fault. None if the guest is to
