@@ -2,8 +2,9 @@
 """Ways to change a fresh reference hypervisor: what the mutants here are made with.
 
     instead     another method in place of one, given the original
-    wrap        the same for a call, by name
+    wrap        the same for a call, by name; argument, result, afterwards for the simple cases
     detour      ROM code around a call that does not trap
+    without     a value with some bits clear
     notes       a mutant's own state, saved and restored with the hypervisor
     orphan      leave shadow entries in force that nothing will find again
 
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from abidance.abi.vmi.reference.image import CALL_REL
+from abidance.platform.unicorn.engine import EAX
 from abidance.platform.unicorn.walk import Fault, Mapping
 
 if TYPE_CHECKING:
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
     from abidance.abi.vmi.reference.vcpu import VirtualCpu
 
 __all__ = [
-    "NUMBERS", "Call", "absent_pages", "detour", "detour_slot", "instead", "look_up", "notes", "nothing",
-    "old_entry", "orphan", "physical", "wrap",
+    "NUMBERS", "Call", "absent_pages", "afterwards", "argument", "detour", "detour_slot", "instead",
+    "look_up", "notes", "nothing", "old_entry", "orphan", "physical", "result", "without", "wrap",
 ]
 
 Call = Callable[["VirtualCpu"], None]
@@ -52,9 +54,45 @@ def wrap(hv: Hypervisor, entry: str, make: Callable[[Call], Call]) -> None:
     hv.calls[number] = make(hv.calls[number])
 
 
+def without(value: int, bits: int) -> int:
+    """`value` with `bits` clear (`~` of an `IntFlag` knows only the bits that have names)."""
+    return value & ~int(bits) & 0xFFFFFFFF
+
+
 def nothing(vcpu: VirtualCpu) -> None:
     """A call that returns without doing anything."""
     del vcpu
+
+
+def argument(hv: Hypervisor, entry: str, change: Callable[[VirtualCpu, int], int]) -> None:
+    """Let a call see another value in EAX; EAX may be clobbered anyway."""
+    def make(original: Call) -> Call:
+        def call(vcpu: VirtualCpu) -> None:
+            vcpu.cpu.regs[EAX] = change(vcpu, vcpu.cpu.regs[EAX]) & 0xFFFFFFFF
+            original(vcpu)
+        return call
+    wrap(hv, entry, make)
+
+
+def result(hv: Hypervisor, entry: str, change: Callable[[VirtualCpu, int], int]) -> None:
+    """Let a call return another value in EAX."""
+    def make(original: Call) -> Call:
+        def call(vcpu: VirtualCpu) -> None:
+            original(vcpu)
+            vcpu.cpu.regs[EAX] = change(vcpu, vcpu.cpu.regs[EAX]) & 0xFFFFFFFF
+        return call
+    wrap(hv, entry, make)
+
+
+def afterwards(hv: Hypervisor, entry: str, effect: Callable[[VirtualCpu, int], None]) -> None:
+    """Let a call do something more; `effect` gets the EAX of the call."""
+    def make(original: Call) -> Call:
+        def call(vcpu: VirtualCpu) -> None:
+            given = vcpu.cpu.regs[EAX]
+            original(vcpu)
+            effect(vcpu, given)
+        return call
+    wrap(hv, entry, make)
 
 
 def detour(hv: Hypervisor, entry: str, after: bytes) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from abidance.abi.vmi.constants import Cr0
-from abidance.abi.vmi.mutants.changes import Call, instead, notes, wrap
+from abidance.abi.vmi.mutants.changes import Call, afterwards, instead, notes, wrap
 from abidance.platform.unicorn.engine import EAX
 from abidance.platform.unicorn.walk import USER
 from abidance.suite import mutant
@@ -27,15 +27,6 @@ def drop_user_pages(vcpu: VirtualCpu) -> None:
 
 def _set_cr3(hv: Hypervisor, change: Call) -> None:
     wrap(hv, "SetCR3", lambda _original: change)
-
-
-def _afterwards(hv: Hypervisor, effect: Call) -> None:
-    def make(original: Call) -> Call:
-        def call(vcpu: VirtualCpu) -> None:
-            original(vcpu)
-            effect(vcpu)
-        return call
-    wrap(hv, "SetCR3", make)
 
 
 # -- loads-base -----------------------------------------------------------------------------------
@@ -131,35 +122,35 @@ def _(hv: Hypervisor) -> None:
 @mutant("SetCR3-sets-TS", violates="vmi.SetCR3.keeps-other-registers")
 def _(hv: Hypervisor) -> None:
     """SetCR3 takes the load for a task switch and sets TS."""
-    _afterwards(hv, lambda vcpu: vcpu.set_cr0(vcpu.cr0 | Cr0.TS))
+    afterwards(hv, "SetCR3", lambda vcpu, _given: vcpu.set_cr0(vcpu.cr0 | Cr0.TS))
 
 
 @mutant("SetCR3-clears-CR2", violates="vmi.SetCR3.keeps-other-registers")
 def _(hv: Hypervisor) -> None:
     """SetCR3 clears CR2."""
-    _afterwards(hv, lambda vcpu: vcpu.set_cr2(0))
+    afterwards(hv, "SetCR3", lambda vcpu, _given: vcpu.set_cr2(0))
 
 
 @mutant("SetCR3-toggles-PGE", violates="vmi.SetCR3.keeps-other-registers")
 def _(hv: Hypervisor) -> None:
     """SetCR3 flushes by turning PGE the other way, and leaves it so."""
-    _afterwards(hv, lambda vcpu: vcpu.set_cr4(vcpu.cr4 ^ 1 << 7))
+    afterwards(hv, "SetCR3", lambda vcpu, _given: vcpu.set_cr4(vcpu.cr4 ^ 1 << 7))
 
 
 @mutant("SetCR3-masks-interrupts", violates="vmi.SetCR3.keeps-other-registers")
 def _(hv: Hypervisor) -> None:
     """SetCR3 masks interrupts while it loads, and forgets to unmask them."""
-    def effect(vcpu: VirtualCpu) -> None:
+    def effect(vcpu: VirtualCpu, _given: int) -> None:
         vcpu.flag.enabled = False
-    _afterwards(hv, effect)
+    afterwards(hv, "SetCR3", effect)
 
 
 @mutant("SetCR3-unmasks-interrupts", violates="vmi.SetCR3.keeps-other-registers")
 def _(hv: Hypervisor) -> None:
     """SetCR3 masks interrupts while it loads, and unmasks them even if they were masked before."""
-    def effect(vcpu: VirtualCpu) -> None:
+    def effect(vcpu: VirtualCpu, _given: int) -> None:
         vcpu.flag.enabled = True
-    _afterwards(hv, effect)
+    afterwards(hv, "SetCR3", effect)
 
 
 # -- GetCR3 ---------------------------------------------------------------------------------------

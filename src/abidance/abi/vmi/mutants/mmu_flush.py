@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from abidance.abi.vmi.constants import PAGE, Flush, Pte
-from abidance.abi.vmi.mutants.changes import Call, absent_pages, instead, notes, wrap
+from abidance.abi.vmi.mutants.changes import Call, absent_pages, afterwards, instead, notes, wrap
 from abidance.abi.vmi.mutants.control_address import drop_user_pages
 from abidance.platform.unicorn.engine import EAX
 from abidance.platform.unicorn.walk import Fault, Mapping
@@ -69,15 +69,6 @@ def _lose(vcpu: VirtualCpu) -> None:
 
 def _leave(vcpu: VirtualCpu) -> None:
     del vcpu
-
-
-def _afterwards(hv: Hypervisor, entry: str, effect: Call) -> None:
-    def make(original: Call) -> Call:
-        def call(vcpu: VirtualCpu) -> None:
-            original(vcpu)
-            effect(vcpu)
-        return call
-    wrap(hv, entry, make)
 
 
 # -- InvalPage ------------------------------------------------------------------------------------
@@ -181,11 +172,11 @@ def _(hv: Hypervisor) -> None:
     """InvalPage makes the following page absent until it is flushed itself."""
     absent = absent_pages(hv, told_by="store_entry")
 
-    def effect(vcpu: VirtualCpu) -> None:
-        page = (vcpu.cpu.regs[EAX] >> 12) + 1
+    def effect(vcpu: VirtualCpu, given: int) -> None:
+        page = (given >> 12) + 1
         vcpu.shadow.invalidate(page << 12)
         absent[page] = True
-    _afterwards(hv, "InvalPage", effect)
+    afterwards(hv, "InvalPage", effect)
 
 
 @mutant("InvalPage-loses-previous-page", violates="vmi.InvalPage.others-kept")
@@ -193,11 +184,11 @@ def _(hv: Hypervisor) -> None:
     """InvalPage makes the page before absent until it is flushed itself."""
     absent = absent_pages(hv, told_by="store_entry")
 
-    def effect(vcpu: VirtualCpu) -> None:
-        page = (vcpu.cpu.regs[EAX] >> 12) - 1
+    def effect(vcpu: VirtualCpu, given: int) -> None:
+        page = (given >> 12) - 1
         vcpu.shadow.invalidate(page << 12)
         absent[page] = True
-    _afterwards(hv, "InvalPage", effect)
+    afterwards(hv, "InvalPage", effect)
 
 
 # -- FlushTLB -------------------------------------------------------------------------------------
@@ -269,18 +260,18 @@ def _(hv: Hypervisor) -> None:
 @mutant("FlushTLB-leaves-PGE-on", violates="vmi.FlushTLB.keeps-control-registers")
 def _(hv: Hypervisor) -> None:
     """FlushTLB clears and sets PGE to flush, and leaves it set where it was clear."""
-    _afterwards(hv, "FlushTLB", lambda vcpu: vcpu.set_cr4(vcpu.cr4 | _PGE))
+    afterwards(hv, "FlushTLB", lambda vcpu, _given: vcpu.set_cr4(vcpu.cr4 | _PGE))
 
 
 @mutant("FlushTLB-clears-CR2", violates="vmi.FlushTLB.keeps-control-registers")
 def _(hv: Hypervisor) -> None:
     """FlushTLB clears CR2."""
-    _afterwards(hv, "FlushTLB", lambda vcpu: vcpu.set_cr2(0))
+    afterwards(hv, "FlushTLB", lambda vcpu, _given: vcpu.set_cr2(0))
 
 
-@mutant("FlushTLB-sets-CR3-PCD", violates="vmi.FlushTLB.keeps-control-registers")
+@mutant("FlushTLB-shows-shadow-base", violates="vmi.FlushTLB.keeps-control-registers")
 def _(hv: Hypervisor) -> None:
-    """FlushTLB loads CR3 anew, with PCD set."""
-    def effect(vcpu: VirtualCpu) -> None:
-        vcpu.cr3 |= 1 << 4
-    _afterwards(hv, "FlushTLB", effect)
+    """FlushTLB reads CR3 from the processor to load it again: GetCR3 then shows the shadow base."""
+    def effect(vcpu: VirtualCpu, _given: int) -> None:
+        vcpu.cr3 = vcpu.shadow.directory
+    afterwards(hv, "FlushTLB", effect)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from abidance.abi.vmi.constants import PAGE, PageFlag, Pte
-from abidance.abi.vmi.mutants.changes import Call, instead, look_up, notes, physical, wrap
+from abidance.abi.vmi.mutants.changes import Call, instead, look_up, notes, physical, without, wrap
 from abidance.platform.unicorn.engine import EAX, ECX, EDX
 from abidance.platform.unicorn.walk import Fault, Mapping
 from abidance.suite import mutant
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-_FRAME = 0xFFFFF000
+_FRAME, _OTHER = 0xFFFFF000, 0xF00
 _SPARE = 0xF00000
 """Guest RAM that nothing uses, for copies of pages."""
 
@@ -107,25 +107,25 @@ def _(hv: Hypervisor) -> None:
 def _(hv: Hypervisor) -> None:
     """With the accessed and dirty bits the hypervisor stores the rest of its own entry, without software,
     cache and global bits."""
-    _stores(hv, lambda _old, value: value & (_FRAME | 0xFF & ~(Pte.PWT | Pte.PCD)))
+    _stores(hv, lambda _old, value: without(value, Pte.PWT | Pte.PCD | _OTHER))
 
 
 @mutant("accessed-bit-never-set", violates="vmi.tables.accessed-bit")
 def _(hv: Hypervisor) -> None:
     """The hypervisor does not pass the accessed bit on to the guest's entries."""
-    _stores(hv, lambda old, value: value & ~Pte.A | old & Pte.A)
+    _stores(hv, lambda old, value: without(value, Pte.A) | old & Pte.A)
 
 
 @mutant("accessed-bit-at-first-write", violates="vmi.tables.accessed-bit")
 def _(hv: Hypervisor) -> None:
     """The accessed bit reaches the guest's entry along with the dirty bit only."""
-    _stores(hv, lambda old, value: value if value & Pte.D else value & ~Pte.A | old & Pte.A)
+    _stores(hv, lambda old, value: value if value & Pte.D else without(value, Pte.A) | old & Pte.A)
 
 
 @mutant("dirty-bit-never-set", violates="vmi.tables.dirty-bit")
 def _(hv: Hypervisor) -> None:
     """The hypervisor does not pass the dirty bit on to the guest's entries."""
-    _stores(hv, lambda old, value: value & ~Pte.D | old & Pte.D)
+    _stores(hv, lambda old, value: without(value, Pte.D) | old & Pte.D)
 
 
 @mutant("dirty-bit-lost-after-read", violates="vmi.tables.dirty-bit")

@@ -132,6 +132,11 @@ def _scratch_argument(vcpu: VirtualCpu) -> None:
     vcpu.cpu.write_linear(at, (vcpu.read32(at) ^ 0xFFFFFFFF).to_bytes(4, "little"))
 
 
+def _scratch_beyond_arguments(vcpu: VirtualCpu) -> None:
+    """Clear the place of a second stack argument, which SetLinearMapping does not have."""
+    vcpu.cpu.write_linear(vcpu.cpu.regs[ESP] + 8 & 0xFFFFFFFF, bytes(4))
+
+
 def _needs(register: int) -> Call:
     """What enforcing hardware does when code goes through a null segment."""
     def check(vcpu: VirtualCpu) -> None:
@@ -183,3 +188,7 @@ for _entry in (*_ROM_CALLS, "GetRelocationInfo"):
     # notl 4(%esp)
     _declare(_entry, "writes-no-memory", "scratches-stack", _in_rom(_entry, b"\xF7\x54\x24\x04" + _RET),
              "the word above the return address is used as scratch")
+
+_declare("SetLinearMapping", "writes-no-memory", "scratches-beyond-arguments",
+         _before("SetLinearMapping", _scratch_beyond_arguments),
+         "the word after its argument is taken for the high half of the frame number, and cleared")
