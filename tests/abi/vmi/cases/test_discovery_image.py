@@ -27,7 +27,8 @@ def test_extent() -> None:
     assert (image.length, image.end) == (0x400, 0xC_8400)
 
 
-@pytest.mark.parametrize(("offset", "inside"), [(0x3E8, True), (0x3E9, False), (0x100, True), (0xFFF0, False)])
+@pytest.mark.parametrize(("offset", "inside"),
+                         [(0x3E8, True), (0x3E9, False), (0x100, True), (0xFFF0, False)])
 def test_pci_structure_lies_inside(offset: int, inside: bool) -> None:
     assert (made(at_18=offset).pci is not None) is inside
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from abidance.abi.vmi.cases.bootstrap_tools import (
+    JUMP_REL,
     NONE,
     NULL,
     RPL,
