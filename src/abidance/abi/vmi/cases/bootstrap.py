@@ -49,7 +49,7 @@ def zero_means_entered(g: VmiGuest) -> None:
     runs at CPL 0 as before."""
     before, after = init_registers(g)
     g.require(before.cs & RPL == 0, "VMI_Init was called at CPL 0")
-    declared, seen = int(g.profile.facts["kernel_cpl"]), g.execute("kernel.pushcs").eax & RPL
+    declared, seen = int(g.profile.facts["kernel_cpl"]), after.cs & RPL
     if after.eax == 0:
         g.expect_equal(seen, declared, "the kernel's CPL after VMI_Init has returned 0")
         return

@@ -14,6 +14,8 @@ __all__: list[str] = []
 LINEAR = 0x1_0000_0000
 LARGE = 0x40_0000
 VIRTUAL_TOP = 0x10
+RANGES = 16
+"""Ranges of 4 MiB below virtual_top that are looked at."""
 USER_READ, USER_WRITE = 5, 7
 """Error codes of page faults of user code at a page that is present."""
 
@@ -126,6 +128,25 @@ def pages_below_top_are_the_guests(g: VmiGuest) -> None:
             g.expect_equal(first, mark, f"the first word of the page mapped at {w.at(index):#x}")
             g.expect_equal(second, other, f"the last word of the page mapped at {w.at(index):#x}")
             g.expect_equal(stored, other, f"memory after a store through {w.at(index, PAGE - 4):#x}")
+
+
+@case("vmi.space.below-top-free", "vmi.rom.virtual-top")
+def nothing_is_occupied_below_top(g: VmiGuest) -> None:
+    """In each of the 16 large ranges below virtual_top, the first and last pages that the guest maps hold
+    what it has put there: the hypervisor occupies nothing lower than it says."""
+    end, kernel_end = top_of(g) & ~(LARGE - 1), g.direct(g.hello.number("ram.size"))
+    reads = []
+    for linear in range(max(end - RANGES * LARGE, kernel_end), end, LARGE):
+        w, mark = g.window(linear=linear), g.poison()
+        page = g.page_with(mark)
+        for index in (0, 1, 1022, 1023):
+            g.write32(g.map(w, index, page) + 8, mark ^ index)
+            first, held = g.read32(w.at(index)), g.read32(page + 8, phys=True)
+            reads.append((w.at(index), mark, first, mark ^ index, held))
+    g.require(bool(reads), "there is room between the kernel's map and virtual_top")
+    for linear, mark, first, stored, held in reads:
+        g.expect_equal(first, mark, f"the page mapped at {linear:#x}")
+        g.expect_equal(held, stored, f"memory after a store at {linear + 8:#x}")
 
 
 @case("vmi.space.below-top-free")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from abidance.abi.vmi.cases.bootstrap_tools import CALL_REL
 from abidance.abi.vmi.cases.conventions_uses import GET_RELOCATION_INFO, TRANSFERS, USES, Reach, Trial, use
 from abidance.abi.vmi.cases.interrupts_tools import quiet, timers
+from abidance.abi.vmi.constants import IF
 from abidance.abi.vmi.guest import VmiGuest
 from abidance.kernel import Key
 from abidance.suite import case
@@ -23,6 +24,13 @@ MOMENTS = 24
 IMAGE_BASE = 0x10_0000
 OF_THE_FLAG = ("EnableInterrupts", "DisableInterrupts", "GetInterruptMask", "SetInterruptMask", "Halt")
 """Calls whose effect is the flag itself; what interrupts find there is told by clauses of their own."""
+FEW = 4
+FLAG_AFTER = {
+    "GetInterruptMask": ("GetInterruptMask", None, IF), "EnableInterrupts": ("EnableInterrupts", None, IF),
+    "DisableInterrupts": ("DisableInterrupts", None, 0),
+    "SetInterruptMask-on": ("SetInterruptMask", IF | 2, IF), "SetInterruptMask-off": ("SetInterruptMask", 2, 0),
+}
+"""Uses of the calls of the flag: the call, EAX if it takes a mask, and the flag afterwards."""
 GENERAL = ("ebx", "esi", "edi", "ebp", "esp")
 
 
@@ -78,3 +86,24 @@ def completes_when_interrupted(g: VmiGuest, entry: str) -> None:
     g.require(interrupter.delivered > 0, "interrupts were delivered")
     offered = entry == GET_RELOCATION_INFO or g.fetched(entry)[0] == CALL_REL
     g.require(total > 0 or not offered, "an interrupt found the call in its routine")
+
+
+@case("vmi.convention.interrupt-safe", needs=("injection",), for_each=tuple(FLAG_AFTER))
+def flag_calls_complete_when_interrupted(g: VmiGuest, use_of: str) -> None:
+    """Interrupted at any of its instructions, by a handler that finds the flag clear, a call of the flag
+    made with the flag set leaves and tells the flag as it should."""
+    entry, mask, wanted = FLAG_AFTER[use_of]
+    interrupter = Interrupter(g)
+    for after in range(MOMENTS):
+        interrupter.after, interrupter.inside = after, 0
+        interrupter.around()
+        state = g.call(entry, inline=True) if mask is None else g.call(entry, inline=True, eax=mask)
+        interrupter.around()
+        when = f"{entry} interrupted after {after} instructions"
+        g.expect_equal(state.mask_after or 0, wanted, f"the flag after {when}", mask=IF)
+        if entry == "GetInterruptMask":
+            g.expect_equal(state.eax, IF, f"the mask that {when} returns", mask=IF)
+        g.expect_preserved(state, *GENERAL, "ecx", "edx")
+        if not interrupter.inside and after > FEW:
+            break
+    g.require(interrupter.delivered > 0, "interrupts were delivered")

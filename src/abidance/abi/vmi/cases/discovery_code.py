@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from abidance.abi.vmi.cases.bootstrap_tools import CALLS, REACHABLE, TYPE, init_registers
-from abidance.abi.vmi.cases.conventions_uses import SLOT_GET_RELOCATION, rom_linear
+from abidance.abi.vmi.cases.bootstrap_tools import CALLS, REACHABLE, RPL, TYPE, init_registers
+from abidance.abi.vmi.cases.conventions_uses import SLOT_GET_RELOCATION, TRANSFERS, rom_linear
 from abidance.abi.vmi.cases.discovery_image import image
 from abidance.abi.vmi.constants import ENTRIES, PAGE, Pte
 from abidance.abi.vmi.guest import VmiGuest
@@ -20,7 +20,7 @@ def slot_80_reaches_init(g: VmiGuest) -> None:
     g.require(before.cs & 3 == 0, "VMI_Init was called at CPL 0")
     g.expect_equal(after.eax & 0xFFFF_FFFF, 0, "EAX after a near call to offset 80h")
     g.expect_equal(after.esp, before.esp, "ESP after a near call to offset 80h")
-    g.expect_equal(g.execute("kernel.pushcs").eax & 3, int(g.profile.facts["kernel_cpl"]), "the kernel's CPL")
+    g.expect_equal(after.cs & RPL, int(g.profile.facts["kernel_cpl"]), "the kernel's CPL directly afterwards")
 
 
 @case("vmi.rom.entry-slots")
@@ -33,6 +33,9 @@ def slot_88_reaches_the_query(g: VmiGuest) -> None:
     kinds = {name: state.edx & TYPE for name, state in answers.items()}
     g.expect(any(kinds.values()) or not offered, "the calls that the target offers",
              expected="at least one of another type than NONE", seen=str(kinds))
+    different = {(kinds[name], state.eax) for name, state in answers.items()}
+    g.expect(len(different) > 1 or len(offered) < len(TRANSFERS), "the answers depend on the call asked for",
+             seen=f"{len(different)} answer for {len(offered)} calls")
     told: dict[int, str] = {}
     for name in ("IRET", "SYSEXIT", "EnableInterrupts", "DisableInterrupts"):
         if kinds.get(name) in REACHABLE:

@@ -18,6 +18,7 @@ from abidance.abi.vmi.cases.conventions_uses import (
     elsewhere,
     use,
 )
+from abidance.abi.vmi.constants import PAGE
 from abidance.abi.vmi.guest import VmiGuest
 from abidance.suite import StateHandle, case
 
@@ -44,6 +45,13 @@ def returning(spec: Specification) -> list[str]:
 def keeps_segments(spec: Specification) -> list[str]:
     """The entry points that must preserve the segment registers."""
     return stamped(spec, "preserves-segments")
+
+
+def takes_stack_words(spec: Specification) -> list[str]:
+    """The entry points of `writes_no_memory` that take arguments on the stack."""
+    named = set(stamped(spec, "writes-no-memory"))
+    return [entry.name for entry in spec.entries
+            if entry.name in named and any(str(item.where).startswith("stack") for item in entry.inputs)]
 
 
 def trials(g: VmiGuest, entry: str, **fixed: int) -> list[StateHandle]:
@@ -121,3 +129,16 @@ def writes_no_memory(g: VmiGuest, entry: str) -> None:
     for state in trial.states:
         g.expect_returned(state)
         g.expect(not state.canary_bad, "the caller's stack above the arguments is left alone")
+
+
+@case("vmi.{item}.writes-no-memory", for_each=takes_stack_words)
+def leaves_stack_arguments(g: VmiGuest, entry: str) -> None:
+    """The arguments that the caller has put on the stack are after the call what they were."""
+    pages = g.hello.number("ram.size") // PAGE
+    for word in (0, g.poison() & 0xFFF):
+        regs = {"eax": 0, "edx": g.direct(0), "ecx": pages}
+        at = g.call_with(regs, entry, stack=(word,)).before.esp
+        state = g.call_with(regs, entry, stack=(word,))
+        after = g.read32(at)
+        g.require(state.before.esp == at, "the argument lies where it lay before")
+        g.expect_equal(after, word, "the argument on the stack after the call")
