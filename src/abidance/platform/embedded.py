@@ -37,7 +37,7 @@ __all__ = ["GUEST_HZ", "Embedded", "EmbeddedSession"]
 
 GUEST_HZ = 10_000_000
 EXCHANGE_DEADLINE = 10.0
-PATIENCE, GRACE = 5.0, 10.0
+PATIENCE, GRACE = 20.0, 10.0
 _HANG_UP = 2.0
 REMEDY = "pip install unicorn==2.1.4"
 _CAPABILITIES = Capabilities(

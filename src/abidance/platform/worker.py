@@ -55,6 +55,7 @@ class Worker:
         self._model: Model | None = None
         self._mailbox: Mailbox | None = None
         self._snapshot: object = None
+        self._request: messages.Boot | None = None
 
     def handle(self, request: messages.Request) -> messages.Reply:
         """Carry out one request. Every exception becomes a reply: the model is foreign code, and the
@@ -68,8 +69,7 @@ class Worker:
                 case messages.Control(command, values):
                     return messages.Value(self._booted().control(command, values))
                 case messages.Reset():
-                    self._booted().restore(self._snapshot)
-                    return messages.Done()
+                    return self._reset()
         except GuestCrashed as error:
             return messages.Crashed(str(error))
         except AbidanceError as error:
@@ -88,12 +88,24 @@ class Worker:
             cpus=request.cpus, memory=request.memory, model=request.factory, options=request.options)
         model = _factory(request.factory)(machine, DOORBELL)
         box = Mailbox(model.ram)
-        self._model, self._mailbox = model, box
+        self._model, self._mailbox, self._request = model, box, request
         ended = self._run(box.greeted, request.budget)
-        if ended is None:
-            self._snapshot = model.snapshot()
-            return messages.Answered(box.take())
-        return ended
+        return messages.Answered(box.take()) if ended is None else ended
+
+    def _reset(self) -> messages.Reply:
+        """Back to just after HELLO. A snapshot costs half as much as a boot, and most sessions that
+        try a mutant are never reset: the first reset boots again, and only then takes one."""
+        if self._snapshot is not None:
+            self._booted().restore(self._snapshot)
+            return messages.Done()
+        if self._request is None:
+            raise UsageError("nothing has been booted")
+        self._model = self._mailbox = None
+        again = self._boot(self._request)
+        if not isinstance(again, messages.Answered):
+            return again
+        self._snapshot = self._booted().snapshot()
+        return messages.Done()
 
     def _exchange(self, seq: int, frame: bytes, budget: int) -> messages.Reply:
         box = self._mailbox
