@@ -23,12 +23,14 @@ MOMENTS = 24
 """Instructions of a call at which it is interrupted, at most."""
 IMAGE_BASE = 0x10_0000
 OF_THE_FLAG = ("EnableInterrupts", "DisableInterrupts", "GetInterruptMask", "SetInterruptMask", "Halt")
-"""Calls whose effect is the flag itself; what interrupts find there is told by clauses of their own."""
+"""Calls whose effect is the flag itself: `FLAG_AFTER`; Halt is interrupted by its nature."""
 FEW = 4
 FLAG_AFTER = {
-    "GetInterruptMask": ("GetInterruptMask", None, IF), "EnableInterrupts": ("EnableInterrupts", None, IF),
+    "GetInterruptMask": ("GetInterruptMask", None, IF),
+    "EnableInterrupts": ("EnableInterrupts", None, IF),
     "DisableInterrupts": ("DisableInterrupts", None, 0),
-    "SetInterruptMask-on": ("SetInterruptMask", IF | 2, IF), "SetInterruptMask-off": ("SetInterruptMask", 2, 0),
+    "SetInterruptMask-on": ("SetInterruptMask", IF | 2, IF),
+    "SetInterruptMask-off": ("SetInterruptMask", 2, 0),
 }
 """Uses of the calls of the flag: the call, EAX if it takes a mask, and the flag afterwards."""
 GENERAL = ("ebx", "esi", "edi", "ebp", "esp")
