@@ -142,22 +142,7 @@ def _(hv: Hypervisor) -> None:
     look_up(hv, walk)
 
 
-@mutant("Init-shifts-a-page", violates="vmi.Init.keeps-address-space")
-def _(hv: Hypervisor) -> None:
-    """Until the first SetCR3, kernel mappings of physical memory from 5 MiB on lead one page too far."""
-    known = _until_cr3(hv)
-
-    def walk(original: Callable[[], Mapping], linear: int, write: bool, user: bool) -> Mapping:
-        del write, user
-        found = original()
-        if known.get("loaded") or linear < _KERNEL_SPACE or found.frame < 0x500000:
-            return found
-        return Mapping(found.frame + 0x1000, found.writable, found.user, found.dirty, found.pde, found.pte)
-
-    look_up(hv, walk)
-
-
-@mutant("Init-drops-user-access", violates="vmi.Init.keeps-address-space")
+@mutant("Init-write-protects-user-space", violates="vmi.Init.keeps-address-space")
 def _(hv: Hypervisor) -> None:
     """Until the first SetCR3, pages below C0000000h cannot be written."""
     known = _until_cr3(hv)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-_LENGTH, _FIRMWARE, _MAGIC, _MINOR, _MAJOR, _SLOTS, _TOP = 0x02, 0x03, 0x08, 0x0C, 0x0D, 0x0E, 0x10
+_LENGTH, _MAGIC, _MINOR, _MAJOR, _SLOTS, _TOP = 0x02, 0x08, 0x0C, 0x0D, 0x0E, 0x10
 _LICENCE, _PCI, _PNP, _RESERVED = 0x16, 0x18, 0x1A, 0x20
 _INIT, _RELOCATION = 0x80, 0x88
 _PCI_LENGTH, _PNP_MANUFACTURER, _PNP_PRODUCT = 0x10, 14, 16
@@ -124,18 +124,6 @@ def _(hv: Hypervisor) -> None:
     hv.image.patch(_MINOR, b"\x01")
     hv.image.offer(29, *disable)
     hv.image.offer(30, *enable)
-
-
-@mutant("ROM-firmware-near-return", violates="vmi.rom.firmware-entry")
-def _(hv: Hypervisor) -> None:
-    """The code at offset 03h returns near, not far."""
-    hv.image.patch(_FIRMWARE, b"\xC3")
-
-
-@mutant("ROM-firmware-hangs", violates="vmi.rom.firmware-entry")
-def _(hv: Hypervisor) -> None:
-    """The code at offset 03h jumps to itself."""
-    hv.image.patch(_FIRMWARE, b"\xEB\xFE")
 
 
 @mutant("ROM-reserved-used", violates="vmi.rom.reserved-zero")

@@ -88,19 +88,26 @@ def _(hv: Hypervisor) -> None:
     _hardware_flag_counts(hv)
 
 
-@mutant("User-found-enabled", violates="vmi.interrupts.native-iret-leaves-virtual-flag")
+@mutant("Kernel-native-IRET-enables", violates="vmi.interrupts.native-iret-leaves-virtual-flag")
 def _(hv: Hypervisor) -> None:
-    """Whenever the hypervisor finds the guest at CPL 3, however it came there, it sets the virtual flag."""
+    """The kernel runs with IOPL 1 on the processor's own flag: a native IRET sets or clears it."""
     vcpu = hv.vcpus[0]
 
     def make(original: Run) -> Run:
         def run(limit: int) -> Exit:
+            if not vcpu.active:
+                return original(limit)
+            regs = vcpu.cpu.regs
+            level = _IOPL1 if vcpu.cpu.cpl == 1 else 0
+            regs[EFLAGS] = regs[EFLAGS] & ~(IOPL | IF) | level | (IF if vcpu.flag.enabled else 0)
             reason = original(limit)
-            if vcpu.active and vcpu.cpu.cpl == 3:
-                vcpu.flag.enabled = True
+            vcpu.flag.enabled = bool(regs[EFLAGS] & IF)
+            regs[EFLAGS] = regs[EFLAGS] & ~IOPL | IF
             return reason
         return run
 
+    for number in _HOT_CALLS:
+        hv.image.trap(number)
     instead(vcpu.cpu, "run", make)
 
 

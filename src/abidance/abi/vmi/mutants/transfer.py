@@ -127,7 +127,7 @@ def _(hv: Hypervisor) -> None:
     hv.calls[_IRET] = iret
 
 
-@mutant("IRET-enables-later", violates="vmi.IRET.flag-is-atomic")
+@mutant("IRET-enables-later", violates="vmi.IRET.sets-flag")
 def _(hv: Hypervisor) -> None:
     """The flag is set one instruction after the context has been resumed."""
     state = notes(hv)
