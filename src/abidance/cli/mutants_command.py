@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from msgspec import Struct
-from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from abidance.abi import Abi, find_abi
 from abidance.check.lanes import Stopper
@@ -138,13 +137,10 @@ def _fate(item: MutantResult) -> str:
 
 def _draw(console: Console, result: MutantRun, options: argparse.Namespace) -> None:
     shown = [item for item in result.mutants if options.verbose or _fate(item) != "killed"]
-    if shown and not options.quiet:
-        table = Table("mutant", "", "violates", "what became of it", box=box.SIMPLE, pad_edge=False)
-        for item in shown:
-            fate = plain(_fate(item))
-            fate.stylize(STYLES[fate.plain])
-            table.add_row(plain(f"{item.name} ({item.on})"), fate, plain(item.violates), plain(_detail(item)))
-        console.print(table)
+    for item in () if options.quiet else shown:
+        line = Text(_fate(item), STYLES[_fate(item)])
+        line.append_text(plain(f"  {item.name} ({item.on}) violates {item.violates}: {_detail(item)}"))
+        console.print(line, soft_wrap=True)
     console.print(plain(_totals(result)))
 
 
@@ -161,6 +157,6 @@ def _totals(result: MutantRun) -> str:
 
 def _detail(item: MutantResult) -> str:
     if item.killed_by:
-        return f"{item.case}: {item.verdict.value if item.verdict else ''}"
+        return f"{item.verdict.value if item.verdict else ''} of {item.case}"
     explained = f" Explained: {item.equivalent}" if item.equivalent else ""
     return f"{item.undecided or item.summary}{explained}"

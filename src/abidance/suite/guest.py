@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from abidance import kernel
@@ -65,8 +66,8 @@ class Guest(Checks):
         """What the test kernel announced at start."""
         return self.session.hello
 
-    @property
-    def registers(self) -> Sequence[str]:
+    @cached_property
+    def registers(self) -> tuple[str, ...]:
         """The names of the register table, in the order of the protocol."""
         return self.hello.registers
 
