@@ -12,6 +12,7 @@
     └── SessionError              the guest or what executes it can no longer answer
         ├── GuestCrashed          the guest died: triple fault, reset, shutdown
         ├── GuestTimeout          the guest's own budget ran out
+        ├── ModelFailed           the Python that plays hypervisor or board raised: a defect of ours
         └── SessionLost           what executes the guest is gone (killed, pipe closed)
 
 No traceback reaches a user for anything in this tree: the command line turns each into one
@@ -29,6 +30,7 @@ __all__ = [
     "GuestTimeout",
     "InputError",
     "LinkError",
+    "ModelFailed",
     "Place",
     "RecordError",
     "SessionError",
@@ -104,6 +106,11 @@ class GuestCrashed(SessionError):
 
 class GuestTimeout(SessionError):
     """The guest's own budget (instructions or deadline) ran out. Verdict TIMEOUT."""
+
+
+class ModelFailed(SessionError):
+    """The model that plays hypervisor or board raised an exception. That says nothing about the
+    clause being tested; the verdict is ERROR, and a mutant that ends so has not been killed."""
 
 
 class SessionLost(SessionError):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from processes import gone
 
-from abidance.errors import FrameError, GuestCrashed, GuestTimeout, SessionLost, UsageError
+from abidance.errors import FrameError, GuestCrashed, GuestTimeout, ModelFailed, SessionLost, UsageError
 from abidance.platform import embedded
 from abidance.platform.base import Machine
 from abidance.platform.embedded import Embedded, EmbeddedSession
@@ -103,7 +103,7 @@ def test_a_crash_says_why_and_reset_revives(boot: Boot) -> None:
 
 def test_an_exception_in_the_model_is_its_death_and_names_the_place(boot: Boot) -> None:
     session = boot("raise")
-    with pytest.raises(GuestCrashed, match=r"KeyError.*no such shadow page.*mock_model\.py:\d+ do_raise"):
+    with pytest.raises(ModelFailed, match=r"KeyError.*no such shadow page.*mock_model\.py:\d+ do_raise"):
         session.exchange(b"x")
     session.reset()
 

@@ -129,7 +129,7 @@ class TrialLane:
                 killing = _killing(one, kind, task, result)
                 if killing is not None:
                     return _result(one, killed_by=kind, case=result.id, verdict=killing)
-                if result.verdict is Verdict.MISS:
+                if result.verdict.is_undecided:
                     lost = lost or f"{result.id}: {result.reason}"
         return _result(one, undecided=lost)
 

@@ -7,8 +7,8 @@ and the one that the option "preload" names, if any.
 Guest time is virtual: a deadline of one second is a budget of `GUEST_HZ` instructions, so that a
 timeout comes at the same instruction on every machine. Wall time is watched as well, with a wide
 margin (`PATIENCE`, `GRACE`); a worker that exceeds it is killed, and that is a `SessionLost`.
-An exception in the model is reported as `GuestCrashed`, with its place: what plays the hypervisor
-has died.
+An exception in the model is reported as `ModelFailed`, with its place: that is a defect of the model,
+not a verdict on the guest or on a clause.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from abidance.errors import GuestCrashed, GuestTimeout, SessionLost, UnavailableError, UsageError
+from abidance.errors import GuestCrashed, GuestTimeout, ModelFailed, SessionLost, UnavailableError, UsageError
 from abidance.kernel.hello import Hello
 from abidance.platform import child, mailbox, messages
 from abidance.platform.base import Capabilities, Isolation, Machine
@@ -184,7 +184,7 @@ class EmbeddedSession:
             case messages.Crashed(detail):
                 raise GuestCrashed(detail)
             case messages.Failed(detail):
-                raise GuestCrashed(f"the model failed: {detail}")
+                raise ModelFailed(f"the model failed: {detail}")
             case messages.Expired(detail):
                 raise GuestTimeout(detail)
             case messages.Refused(detail):

@@ -21,13 +21,12 @@ OFFERED = [14, 15, 16, 17, 18, 19, 20, 21, 22, 28, 29, 30, 31, 32, 35, 38, 40, 4
 
 
 def survive(guest, *ops) -> Stop:
-    """Run a batch to its end or its death; no exception of ours on the way."""
+    """Run a batch to its end or its death; an exception of ours fails the test."""
     guest.post(*ops)
     for _ in range(20):
         stop = guest.hv.run(1_000_000)
         if stop.reason is Reason.CRASH or guest.box.answered(guest.seq):
             break
-    assert "hypervisor" not in stop.detail, stop.detail
     return stop
 
 
@@ -104,18 +103,17 @@ def test_a_reset_through_the_keyboard_controller_is_a_crash(guest):
     assert guest.call(19).returned
 
 
-def test_a_defect_of_the_hypervisor_is_a_crash_with_its_place(guest):
+def test_a_defect_of_the_hypervisor_is_not_taken_for_the_guests_death(guest, monkeypatch):
     def broken(vcpu):
         raise ZeroDivisionError("mutant")
-    original = guest.hv.calls[19]
-    guest.hv.calls[19] = broken
+    monkeypatch.setitem(guest.hv.calls, 19, broken)
     guest.post(Call(19))
-    stop = guest.hv.run(1_000_000)
-    while stop.reason is Reason.DOORBELL:
-        stop = guest.hv.run(1_000_000)
-    guest.hv.calls[19] = original
-    assert stop.reason is Reason.CRASH
-    assert "the hypervisor failed: ZeroDivisionError: mutant [broken:" in stop.detail
+    with pytest.raises(ZeroDivisionError, match="mutant"):
+        for _ in range(4):
+            guest.hv.run(1_000_000)
+    monkeypatch.undo()
+    guest.reset()
+    assert guest.call(19).returned
 
 
 @pytest.mark.parametrize("number", [0, 1, 36, 39, 44, 72])
