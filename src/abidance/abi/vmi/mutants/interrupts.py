@@ -18,7 +18,7 @@ __all__: list[str] = []
 
 Service = Callable[[], None]
 
-_ENABLE, _DISABLE, _GET, _SET = 29, 30, 31, 32
+_ENABLE, _DISABLE, _SET = 29, 30, 32
 _SHARED = MASK.hex()
 _IF = "00020000"
 _STORE_IF = f"36 C705 {_SHARED} {_IF}"
