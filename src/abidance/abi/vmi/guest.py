@@ -274,7 +274,8 @@ class VmiGuest(Guest):
         """Go to a user-mode fragment by SYSEXIT (EDX = EIP, ECX = ESP)."""
         esp = self.user_stack if esp is None else esp
         eip = self.fragment(fragment)
-        return self.transfer_with(regs, "SYSEXIT", eip=eip, esp=esp, may_fault=may_fault)
+        arguments = {"edx": eip, "ecx": esp, **regs}
+        return self.transfer_with(arguments, "SYSEXIT", eip=eip, esp=esp, may_fault=may_fault)
 
     @property
     def user_stack(self) -> int:
