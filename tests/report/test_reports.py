@@ -16,6 +16,7 @@ from abidance.check.results import (
     ClauseVerdict,
     Digest,
     FindingRecord,
+    MutantResult,
     ProfileRecord,
     Run,
     TargetResult,
@@ -52,8 +53,9 @@ CLAUSES = (
     clause("sum", Verdict.FAIL), clause("quick", Verdict.PASS, proven=True),
     clause("gone", None, standing="exempt"), clause("stamp", Verdict.PASS, stamped=True),
     clause("habit", Verdict.DIFFERS, layer=Layer.PRACTICE), clause("asks", None, standing="guest"))
+MUTANT = MutantResult("m", "toy.Add.quick", "toy", "is slow", "own", "toy/sums/good", Verdict.FAIL)
 TARGET = TargetResult("toy@box", "toy", "box", "Box 1", (Digest("kernel", "k.elf", "00" * 32),),
-                      ProfileRecord("toy", {"speed": "fast"}, ("Add",)), CASES, CLAUSES)
+                      ProfileRecord("toy", {"speed": "fast"}, ("Add",)), CASES, CLAUSES, mutants=(MUTANT,))
 RUN = Run("toy", "1.0", (Digest("specification", "toy", "11" * 32),), "0x1", (), (TARGET,),
           Times("2026-01-01T00:00:00+00:00", 1.5, {"toy@box": {"toy/sums/good": 0.25}}))
 
@@ -131,3 +133,8 @@ def test_many_misses_are_cut_short() -> None:
 
 def test_printable() -> None:
     assert printable("a\x1b[1mb\u202e") == "a\\x1b[1mb\\x202e"
+
+
+def test_the_published_schema_is_the_generated_one() -> None:
+    published = Path(__file__).parents[2] / "docs" / "results.schema.json"
+    assert published.read_bytes() == json.schema(), "renew it: python -m abidance.report.json"

@@ -38,3 +38,8 @@ def decode(data: bytes, path: Path) -> Run:
 def schema(kind: type[msgspec.Struct] = Run) -> bytes:
     """The JSON Schema of results, generated from the types."""
     return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(kind)), indent=1) + b"\n"
+
+
+if __name__ == "__main__":
+    import sys
+    sys.stdout.buffer.write(schema())

@@ -2,7 +2,8 @@
 """The table of a target: clauses by group, with what is exempt, proven and how the rest came out.
 
 Rows are core clauses about effects, by group; below them clauses stamped from templates and the
-practice layer, each counted apart. A column that is zero everywhere is left out.
+practice layer, each counted apart. A column that is zero everywhere is left out, and so is
+"proven" where no mutant was tried.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ def draw_target(console: Console, target: TargetResult) -> None:
     for mismatch in target.mismatches:
         console.print(plain(f"FAIL  profile: {mismatch}"), style=STYLES[Verdict.FAIL])
     groups, apart = _rows(target.clauses)
-    console.print(_table(groups, apart))
+    console.print(_table(groups, apart, proof=bool(target.mutants)))
     _reasons(console, target.clauses)
     passed, total = proven_share(target.clauses)
-    if total:
+    if total and target.mutants:
         console.print(plain(f"Core MUST and MUST NOT clauses about effects that bind this target: {total}; "
                             f"proven: {passed} ({100 * passed // total} %)."))
 
@@ -80,7 +81,7 @@ def _rows(clauses: Sequence[ClauseResult]) -> tuple[list[Row], list[Row]]:
     return groups, [(name, items) for name, items in apart if items]
 
 
-def _table(groups: Sequence[Row], apart: Sequence[Row]) -> Table:
+def _table(groups: Sequence[Row], apart: Sequence[Row], *, proof: bool) -> Table:
     everything = [item for _, items in (*groups, *apart) for item in items]
     seen = {item.verdict for item in everything}
     shown = [verdict for verdict in (Verdict.PASS, *(v for v in Verdict if v is not Verdict.PASS))
@@ -89,7 +90,7 @@ def _table(groups: Sequence[Row], apart: Sequence[Row]) -> Table:
         ("bound", lambda count: count[BOUND]),
         ("exempt", lambda count: count[EXEMPT]),
         ("for guests", lambda count: count[GUEST]),
-        ("proven", lambda count: count["proven"]),
+        *([("proven", _proven)] if proof else []),
         *((verdict.value.replace("_", " "), lambda count, v=verdict: count[v]) for verdict in shown),
     ]
     table = Table(box=box.SIMPLE, pad_edge=False)
@@ -103,6 +104,10 @@ def _table(groups: Sequence[Row], apart: Sequence[Row]) -> Table:
             table.add_row(name, *(str(value(count) or "·") for _, value in columns))
         table.add_section()
     return table
+
+
+def _proven(count: Counter[object]) -> int:
+    return count["proven"]
 
 
 def _count(items: Sequence[ClauseResult]) -> Counter[object]:
