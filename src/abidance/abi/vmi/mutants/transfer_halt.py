@@ -136,10 +136,7 @@ def _(hv: Hypervisor) -> None:
             original()
         return service
 
-    def limit(original: Callable[[int], int]) -> Callable[[int], int]:
-        return lambda left: original(min(left, 64) if vcpu.halted else left)
-
-    instead(hv.time, "limit", limit)
+    instead(hv.time, "skip", lambda original: lambda amount: original(min(amount, 64)))
     wrap(hv, "Halt", halt)
     instead(vcpu, "service", make)
 
