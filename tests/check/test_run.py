@@ -7,8 +7,10 @@ import json as plain_json
 from collections.abc import Callable
 
 import pytest
+from observers import Interrupting, Silent
 from toy import ToyAbi, ToyPlatform
 
+from abidance.check.bench import Bench
 from abidance.check.check import run_status
 from abidance.check.results import BOUND, EXEMPT, GUEST, CaseResult, ClauseResult, Run
 from abidance.check.verdict import Verdict
@@ -181,7 +183,6 @@ def test_jobs_give_every_case_once(run_toy: Runner) -> None:
 
 
 def test_interrupt_keeps_what_was_recorded(run_toy: Runner) -> None:
-    from observers import Interrupting
     run = run_toy(observer=Interrupting(after=2))
     verdicts = [case.verdict for case in run.targets[0].cases]
     assert run.interrupted
@@ -225,3 +226,15 @@ def test_nothing_is_proven_by_a_case_that_fails_anyway(run_toy: Runner) -> None:
 
 def test_proof_needs_a_passing_original() -> None:
     assert ToyAbi().mutant("Add-adds-two").violates == "toy.Add.adds-one"
+
+
+def test_interrupt_while_proving_keeps_what_is_proven(run_toy: Runner) -> None:
+    class Proof(Silent):
+        def proof_step(self, bench: Bench, done: int, total: int) -> None:
+            raise KeyboardInterrupt
+
+    run = run_toy(prove=True, observer=Proof())
+    assert run.interrupted
+    assert sum(item.proven for item in run.targets[0].clauses) == 1
+    assert {case.verdict for case in run.targets[0].cases} == {Verdict.PASS, Verdict.DIFFERS}
+    assert run_status(run) == 3

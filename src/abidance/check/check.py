@@ -8,9 +8,9 @@ MISS with that reason.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
@@ -24,7 +24,6 @@ from abidance.check.plan import Plan, Selection, make_plan
 from abidance.check.proven import Prover
 from abidance.check.results import (
     CaseResult,
-    ClauseResult,
     Digest,
     MutantResult,
     ProfileRecord,
@@ -131,7 +130,8 @@ def _target(order: Order, bench: Bench, observer: Observer, prover: Prover, stat
     mutants: tuple[MutantResult, ...] = ()
     if order.prove and not state.interrupted:
         prover.know(bench, results)
-        clauses, mutants = _prove(bench, clauses, prover, observer, state)
+        clauses, mutants = prover.prove(clauses, partial(observer.proof_step, bench))
+        state.interrupted = prover.interrupted
     spec = order.abi.spec
     offers = [entry.name for entry in spec.entries if entry.name in bench.profile.offers]
     classes = conformance(spec, offers, clauses, order.required) \
@@ -168,12 +168,3 @@ def _cases(order: Order, bench: Bench, plan: Plan, observer: Observer,
     hello = next((lane.hello for lane in lanes if lane.hello is not None), None)
     discovered = None if hello is None else order.abi.guest.discovered(hello, order.abi.spec)
     return [results[name] for name in plan.order], mismatches(bench, discovered)
-
-
-def _prove(bench: Bench, clauses: Sequence[ClauseResult], prover: Prover, observer: Observer,
-           state: _State) -> tuple[tuple[ClauseResult, ...], tuple[MutantResult, ...]]:
-    try:
-        return prover.prove(clauses, lambda done, total: observer.proof_step(bench, done, total))
-    except KeyboardInterrupt:
-        state.interrupted = True
-        return tuple(clauses), ()

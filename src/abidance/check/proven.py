@@ -34,6 +34,7 @@ class Prover:
                  stopper: Stopper | None = None) -> None:
         self._abi, self._selection, self._seed, self._jobs = abi, selection, seed, jobs
         self._stopper = stopper
+        self.interrupted = False
         self._stands: dict[str, Stand | None] = {}
         self._known: list[tuple[Bench, Sequence[CaseResult]]] = []
         self._tried: dict[str, tuple[MutantResult, ...]] = {}
@@ -44,24 +45,29 @@ class Prover:
 
     def prove(self, clauses: Sequence[ClauseResult], on_done: Callable[[int, int], None],
               ) -> tuple[tuple[ClauseResult, ...], tuple[MutantResult, ...]]:
-        """The clauses with `proven` and `killed` filled in, and the mutants that were tried.
-        Raises KeyboardInterrupt."""
+        """The clauses with `proven` and `killed` filled in, and the mutants that were tried. After an
+        interrupt (`interrupted` is then true) those that were tried before it."""
         wanted = [item.id for item in clauses if item.verdict is Verdict.PASS]
-        groups = {name: self._trials(name) for name in wanted if name not in self._tried}
-        names = [name for name, group in groups.items() if group]
+        try:
+            self._try([name for name in wanted if name not in self._tried], on_done)
+        except KeyboardInterrupt:
+            self.interrupted = True
+        tried = tuple(result for name in wanted for result in self._tried.get(name, ()))
+        return tuple(self._with_proof(item) for item in clauses), tried
+
+    def _try(self, names: Sequence[str], on_done: Callable[[int, int], None]) -> None:
+        groups = {name: group for name in names if (group := self._trials(name))}
+        order = list(groups)
         done = 0
 
         def record(index: int, results: Sequence[MutantResult]) -> None:
             nonlocal done
             done += 1
-            self._tried[names[index]] = tuple(results)
-            on_done(done, len(names))
+            self._tried[order[index]] = tuple(results)
+            on_done(done, len(order))
 
-        if run_trials([groups[name] for name in names], jobs=self._jobs, on_done=record,
-                      stopper=self._stopper):
+        if run_trials(list(groups.values()), jobs=self._jobs, on_done=record, stopper=self._stopper):
             raise KeyboardInterrupt
-        tried = tuple(result for name in wanted for result in self._tried.get(name, ()))
-        return tuple(self._with_proof(item) for item in clauses), tried
 
     def _with_proof(self, item: ClauseResult) -> ClauseResult:
         if item.verdict is not Verdict.PASS:

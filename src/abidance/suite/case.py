@@ -67,7 +67,7 @@ class CaseDeclaration:
     def place(self) -> Place:
         """Where the function stands."""
         code = self.body.__code__
-        return Place(code.co_filename, code.co_firstlineno)
+        return Place(code.co_filename, code.co_firstlineno, 1)
 
     def cases(self, spec: Specification) -> list[Case]:
         """The cases this declaration makes: one, or one per item of `for_each`."""
@@ -142,7 +142,7 @@ def untested(*clauses: str, reason: str) -> None:
     """Say why clauses (ids or globs) have no case. Cases for a clause take precedence over a glob;
     naming a clause that has a case by its exact id is an error, because the reason is stale."""
     frame = inspect.stack()[1]
-    place = Place(frame.filename, frame.lineno)
+    place = Place(frame.filename, frame.lineno, 1)
     if not reason.strip():
         raise InputError(place, "untested", "the reason is empty", mend="say why there is no case")
     module = frame.frame.f_globals.get("__name__", "")

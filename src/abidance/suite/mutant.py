@@ -53,7 +53,7 @@ def mutant(name: str, *, violates: str, on: str = "reference",
     """Declare a mutant of an implementation in Python: the function changes a fresh one. Its
     docstring says in one line what is wrong."""
     def declare(change: ChangeT) -> ChangeT:
-        place = Place(change.__code__.co_filename, change.__code__.co_firstlineno)
+        place = Place(change.__code__.co_filename, change.__code__.co_firstlineno, 1)
         summary = (inspect.getdoc(change) or "").partition("\n")[0]
         made = Mutant(name, violates, on, summary, place, change=change, equivalent=equivalent)
         _add(change.__module__, made)
@@ -65,7 +65,7 @@ def rom_mutant(name: str, *, violates: str, rom: str, summary: str, on: str = "n
                equivalent: str = "") -> None:
     """Declare a mutant that is another image of a ROM ("mutants/cli-does-nothing.rom")."""
     frame = inspect.stack()[1]
-    place = Place(frame.filename, frame.lineno)
+    place = Place(frame.filename, frame.lineno, 1)
     module = frame.frame.f_globals.get("__name__", "")
     _add(module, Mutant(name, violates, on, summary, place, rom=rom, equivalent=equivalent))
 
