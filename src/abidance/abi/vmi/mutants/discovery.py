@@ -42,7 +42,7 @@ def _move(hv: Hypervisor, base: int) -> None:
     hv.ram[base:base + size] = image.read(0, size)
     hv.ram[BASE:BASE + min(size, base - BASE)] = bytes(min(size, base - BASE))
     image._bytes = hv.ram[base:base + size]
-    instead(image, "site", lambda original: lambda physical: original(physical - base + BASE))
+    image.sites = {at - BASE + base: number for at, number in image.sites.items()}
 
 
 # -- where it is -------------------------------------------------------------------------------------
