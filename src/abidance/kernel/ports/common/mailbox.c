@@ -13,23 +13,47 @@ struct mailbox { u32 magic, version, host_seq, kernel_seq, stage, hello_ready, p
 static volatile struct mailbox *mailbox;
 static u8 *in, *out;
 static u64 nonce;
-static u32 crc_table[256];
+static u32 crc_table[4][256];
 static u8 *hello_end;
 
 u32 batch_run(const u8 *batch, u32 length, u8 *result, u32 room, volatile u32 *progress);
 
+static void make_crc_table(void)
+{
+    for (u32 i = 0; i < 256; i++) {
+        u32 c = i;
+        for (int bit = 0; bit < 8; bit++)
+            c = (c >> 1) ^ (0xEDB88320u & -(c & 1));
+        crc_table[0][i] = c;
+    }
+    for (u32 place = 1; place < 4; place++) /* a further zero byte behind each */
+        for (u32 i = 0; i < 256; i++) {
+            u32 c = crc_table[place - 1][i];
+            crc_table[place][i] = crc_table[0][c & 0xFF] ^ (c >> 8);
+        }
+}
+
+/* Word by word, each byte through the table of its place: half of what a batch costs is spent here. */
+static inline u32 crc_word(u32 crc, u32 data)
+{
+    crc ^= data;
+    return crc_table[3][(u8)crc] ^ crc_table[2][(u8)(crc >> 8)] ^ crc_table[1][(u8)(crc >> 16)] ^
+           crc_table[0][crc >> 24];
+}
+
 static u32 crc32(const u8 *data, u32 length)
 {
     u32 crc = ~0u;
-    if (!crc_table[1])
-        for (u32 i = 0; i < 256; i++) {
-            u32 c = i;
-            for (int bit = 0; bit < 8; bit++)
-                c = (c >> 1) ^ (0xEDB88320u & -(c & 1));
-            crc_table[i] = c;
-        }
+    if (!crc_table[0][1])
+        make_crc_table();
+    for (; length && (word)data & 3; length--)
+        crc = crc_table[0][(crc ^ *data++) & 0xFF] ^ (crc >> 8);
+    for (; length >= 16; length -= 16, data += 16) {
+        const u32 *at = (const u32 *)data;
+        crc = crc_word(crc_word(crc_word(crc_word(crc, at[0]), at[1]), at[2]), at[3]);
+    }
     while (length--)
-        crc = crc_table[(crc ^ *data++) & 0xFF] ^ (crc >> 8);
+        crc = crc_table[0][(crc ^ *data++) & 0xFF] ^ (crc >> 8);
     return ~crc;
 }
 

@@ -49,23 +49,39 @@ void port_bind(void)
     patch(&interrupt_return_site, &target);
 }
 
-/* The op stack below its canaries, with the host's words on it. The stack pointer to start with. */
-static u32 prepare_stack(const struct request *request)
+/* Canaries by eights, because every call plants and checks them all. Their place is aligned to 1 KiB. */
+#define EIGHT(one) one(0) one(1) one(2) one(3) one(4) one(5) one(6) one(7)
+
+static void plant_canaries(void)
 {
-    u32 *sp = op_stack_top - CANARY_WORDS - request->stack_words;
-    for (u32 *at = op_stack_top - CANARY_WORDS; at < op_stack_top; at++)
-        *at = CANARY(at);
-    for (u32 i = 0; i < request->stack_words; i++)
-        sp[i] = (u32)request->stack[i];
-    return (u32)sp;
+#define PLANT(i) at[i] = first ^ 4 * i;
+    for (u32 *at = op_stack_top - CANARY_WORDS; at < op_stack_top; at += 8) {
+        u32 first = CANARY(at);
+        EIGHT(PLANT)
+    }
 }
 
 static u32 canaries_bad(void)
 {
+#define DIFFERENCE(i) | (at[i] ^ first ^ 4 * i)
+#define COUNT(i) + (at[i] != (first ^ 4 * i))
     u32 bad = 0;
-    for (const u32 *at = op_stack_top - CANARY_WORDS; at < op_stack_top; at++)
-        bad += *at != CANARY(at);
+    for (const u32 *at = op_stack_top - CANARY_WORDS; at < op_stack_top; at += 8) {
+        u32 first = CANARY(at);
+        if (0 EIGHT(DIFFERENCE))
+            bad += 0 EIGHT(COUNT);
+    }
     return bad;
+}
+
+/* The op stack below its canaries, with the host's words on it. The stack pointer to start with. */
+static u32 prepare_stack(const struct request *request)
+{
+    u32 *sp = op_stack_top - CANARY_WORDS - request->stack_words;
+    plant_canaries();
+    for (u32 i = 0; i < request->stack_words; i++)
+        sp[i] = (u32)request->stack[i];
+    return (u32)sp;
 }
 
 static void prepare_registers(const struct request *request, u32 sp)
