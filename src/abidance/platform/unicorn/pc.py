@@ -54,7 +54,7 @@ class PcModel:
     def __init__(self, machine: Machine, doorbell: int) -> None:
         if machine.cpus != 1:
             raise UsageError(f"the PC model has one CPU, not {machine.cpus}")
-        self._memory = Ram(machine.memory)
+        self._memory = Ram(machine.memory, restorable=True)
         parts = [_Part(self._memory, 0, _HOLE), _Part(self._memory, _ROM, _HIGH, writable=False),
                  _Part(self._memory, _HIGH, machine.memory)]
         self._board = Board(doorbell)

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Physical memory that the host and any number of Unicorn instances see at once.
 
-A `Ram` is anonymous host memory, page aligned, mapped into each `Uc` by pointer: a store by the
-guest is visible to the host at once and the other way round, and two CPUs share it. The one thing
-it does not do is to tell an engine that the host changed code; see `Cpu.forget_code`.
+A `Ram` is host memory, page aligned, mapped into each `Uc` by pointer: a store by the guest is
+visible to the host at once and the other way round, and two CPUs share it. The one thing it does
+not do is to tell an engine that the host changed code; see `Cpu.forget_code`.
 
-Going back to a saved copy costs what has changed since, not what there is: on Linux the saved
-contents become a file in memory that is mapped privately in their place, the kernel's page map
-tells which pages have left it, and those are thrown away (40 us for a case that touches 30 pages,
-where comparing 16 MiB takes 2 ms). Elsewhere all is compared.
+What is `restorable` is a file in memory from the start. The first `save` maps it privately in its
+own place, which copies nothing (from then on a forked process has memory of its own, too). The
+kernel's page map tells which pages have left the file: a later `save` keeps only those, and going
+back costs what has changed, not what there is (40 us for a case that touches 30 pages, where
+comparing 16 MiB takes 2 ms). Elsewhere than on Linux everything is copied and compared.
 """
 
 from __future__ import annotations
@@ -17,12 +18,40 @@ import ctypes
 import mmap
 import os
 import sys
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["PAGE", "Part", "Ram"]
+__all__ = ["PAGE", "Copy", "Part", "Ram"]
 
 PAGE = 4096
 _CHUNK = 64 * 1024
+_LINUX = sys.platform == "linux"
+
+
+@dataclass(frozen=True, eq=False)
+class Copy:
+    """Contents at one moment: those of the file `base`, but for `pages` (by offset); or `whole`. Lives
+    no longer than its Ram. Equal to whatever has the same bytes."""
+
+    size: int
+    base: int = -1
+    pages: Mapping[int, bytes] = field(default_factory=dict)
+    whole: bytes = b""
+
+    def __bytes__(self) -> bytes:
+        if self.base < 0:
+            return self.whole
+        data = bytearray(os.pread(self.base, self.size, 0))
+        for offset, page in self.pages.items():
+            data[offset:offset + PAGE] = page
+        return bytes(data)
+
+    def __eq__(self, other: object) -> bool:
+        return bytes(self) == bytes(other) if isinstance(other, Copy | bytes) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class Ram:
@@ -30,17 +59,22 @@ class Ram:
 
     `view` is a writable memoryview of bytes, `words` the same as 32-bit little-endian words (index
     = offset / 4), `address` the host address. Offsets count from `base`. What is not `writable` ignores
-    the CPUs' writes.
+    the CPUs' writes. What is not `restorable` is saved by copying all of it.
     """
 
     writable = True
 
-    def __init__(self, size: int, base: int = 0) -> None:
+    def __init__(self, size: int, base: int = 0, *, restorable: bool = False) -> None:
         if size <= 0 or size % PAGE:
             raise ValueError(f"{size:#x} is not a positive number of whole pages")
         self.size, self.base = size, base
-        self._baseline: bytes | None = None
-        self._map = mmap.mmap(-1, size)
+        self._file, self._private = -1, False
+        if restorable and _LINUX:
+            self._file = os.memfd_create("ram", os.MFD_CLOEXEC)
+            weakref.finalize(self, os.close, self._file)
+            os.truncate(self._file, size)
+        flags = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if _LINUX and not restorable else {}
+        self._map = mmap.mmap(self._file, size, **flags)
         self.view = memoryview(self._map)
         self.words = self.view.cast("I")
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
@@ -59,24 +93,23 @@ class Ram:
         if offset < 0 or length < 0 or offset + length > self.size:
             raise IndexError(f"{offset:#x}+{length:#x} is outside {self.size:#x} bytes")
 
-    def save(self) -> bytes:
-        """A copy of everything, for `restore`."""
-        saved = bytes(self.view)
-        if sys.platform == "linux" and self._rebase(saved):
-            self._baseline = saved
-        return saved
-
-    def _rebase(self, saved: bytes) -> bool:
-        """Put a private mapping of a file with the same contents in the place of the memory."""
-        file = os.memfd_create("ram", os.MFD_CLOEXEC)
-        try:
-            if os.write(file, saved) != len(saved):
-                return False
+    def save(self) -> Copy:
+        """Everything, for `restore`."""
+        if self._file >= 0 and not self._private:
             access = mmap.PROT_READ | mmap.PROT_WRITE
-            there = _LIBC.mmap(self.address, self.size, access, mmap.MAP_PRIVATE | _MAP_FIXED, file, 0)
-        finally:
-            os.close(file)
-        return bool(there == self.address)
+            there = _LIBC.mmap(self.address, self.size, access, mmap.MAP_PRIVATE | _MAP_FIXED, self._file, 0)
+            self._private = there == self.address
+        departed = self._departed() if self._private else None
+        if departed is None:
+            return Copy(self.size, whole=bytes(self.view))
+        places = (at for start, end in departed for at in range(start, end, PAGE))
+        pages = {at: bytes(self.view[at:at + PAGE]) for at in places}
+        return Copy(self.size, self._file, pages)
+
+    def changed(self) -> list[tuple[int, int]]:
+        """The (start, end) offsets of all pages that may differ from the first copy."""
+        departed = self._departed() if self._private else None
+        return [(0, self.size)] if departed is None else departed
 
     def _departed(self) -> list[tuple[int, int]] | None:
         """(start, end) of the runs of pages that are no longer those of the file; None if unknown."""
@@ -96,17 +129,19 @@ class Ram:
             at = flags.find(1, end)
         return runs
 
-    def restore(self, saved: bytes) -> list[tuple[int, int]]:
+    def restore(self, saved: Copy) -> list[tuple[int, int]]:
         """Back to a copy of `save`; returns the (start, end) offsets of the pages that changed."""
-        if len(saved) != self.size:
+        if saved.size != self.size:
             raise ValueError("the copy is of another size")
-        runs = self._departed() if saved is self._baseline else None
-        if runs is None:
-            return self._compare(saved)
-        for start, end in runs:
+        departed = self._departed() if self._private and saved.base == self._file else None
+        if departed is None:
+            return self._compare(bytes(saved))
+        changed = _put(self, saved.pages)
+        for start, end in _without(departed, saved.pages):
             if _LIBC.madvise(self.address + start, end - start, mmap.MADV_DONTNEED):
-                return self._compare(saved)
-        return runs
+                return self._compare(bytes(saved))
+            changed.append((start, end))
+        return changed
 
     def _compare(self, saved: bytes) -> list[tuple[int, int]]:
         """Restore by looking at everything."""
@@ -132,7 +167,22 @@ class Part(Ram):
         self.view = whole.view[start:end]
         self.words = self.view.cast("I")
         self.address = whole.address + start
-        self._baseline = None
+        self._file, self._private = -1, False
+
+
+def _put(ram: Ram, pages: Mapping[int, bytes]) -> list[tuple[int, int]]:
+    """Put back those of `pages` that differ; their (start, end)."""
+    changed = [at for at, page in pages.items() if ram.view[at:at + PAGE] != page]
+    for at in changed:
+        ram.view[at:at + PAGE] = pages[at]
+    return [(at, at + PAGE) for at in changed]
+
+
+def _without(ranges: list[tuple[int, int]], pages: Mapping[int, bytes]) -> list[tuple[int, int]]:
+    """The parts of `ranges` that are none of `pages`."""
+    if not pages:
+        return ranges
+    return [(at, at + PAGE) for start, end in ranges for at in range(start, end, PAGE) if at not in pages]
 
 
 _MAP_FIXED = 0x10

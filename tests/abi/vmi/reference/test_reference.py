@@ -320,7 +320,7 @@ def test_reset_undoes_everything_the_guest_did(guest):
     guest.reset()
     assert guest.hv.memory.save() == before
     assert guest.vcpu.deferral.updates == []
-    assert guest.do(Read(Space.PHYSICAL, guest.arena, 4))[0].data == before[guest.arena:guest.arena + 4]
+    assert guest.do(Read(Space.PHYSICAL, guest.arena, 4))[0].data == bytes(before)[guest.arena:guest.arena + 4]
 
 
 def test_impossible_requests_are_refused(guest, fresh):

@@ -52,7 +52,7 @@ class Hypervisor:
     """A machine with `memory` bytes of RAM whose ROM is `rom`; `doorbell` as in `Model`."""
 
     def __init__(self, memory: int, rom: bytes, doorbell: int) -> None:
-        self.memory = Ram(memory)
+        self.memory = Ram(memory, restorable=True)
         self.parts = [Part(self.memory, 0, _HOLE), Part(self.memory, _ROM, _HIGH, writable=False),
                       Part(self.memory, _HIGH, memory)]
         self.board = Board(doorbell)
@@ -146,8 +146,8 @@ class Hypervisor:
 
     def _step(self, vcpu: VirtualCpu, limit: int) -> Exit:
         """Let the CPU run until something happens, and deal with it."""
-        if not vcpu.active:
-            limit = min(limit, _NATIVE_SLICE)
+        if not vcpu.active and self.board.pic.pending() is not None:
+            limit = min(limit, _NATIVE_SLICE)  # the guest's own sti is not seen otherwise
         if vcpu.inhibited:
             limit, vcpu.inhibited = 1, False
         reason = vcpu.cpu.run(limit)
