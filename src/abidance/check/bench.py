@@ -79,7 +79,7 @@ class Bench:
         made = self.abi.guest(session, self.abi.spec, self.profile, case=case.id, clauses=case.clauses,
                               seed=self.seed)
         if self.platform.capabilities.deterministic:
-            made.deadline = VIRTUAL_BATCH_SECONDS
+            made.deadline, made.virtual_time = VIRTUAL_BATCH_SECONDS, True
         return made
 
     def rerun(self, case: Case) -> str:

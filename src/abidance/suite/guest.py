@@ -48,6 +48,8 @@ class Guest(Checks):
 
     deadline: float | None = None
     """Seconds that one batch may take; None for the platform's own limit."""
+    virtual_time = False
+    """Whether guest time is counted in instructions: a wait then needs no reserve for a busy host."""
     poisoned: tuple[str, ...] = ("eax", "ecx", "edx", "ebx", "ebp", "esi", "edi")
 
     def __init__(self, session: Session, spec: Specification, profile: Profile, *,

@@ -29,6 +29,7 @@ __all__ = ["GUEST", "VmiGuest", "Window"]
 FREE_LINEAR = 0x4000_0000
 """The first linear address of the range that the kernel leaves to cases; 4 MiB aligned."""
 RELOC, RELOCATION_NONE = 0x100, 0
+TRIES, VIRTUAL_TRIES = 1_000_000, 50_000
 PIC_MASTER, PIC_SLAVE, PIT_CHANNEL0, PIT_COMMAND = 0x20, 0xA0, 0x40, 0x43
 OCW3_READ_IRR = 0x0A
 
@@ -228,12 +229,14 @@ class VmiGuest(Guest):
         self.port_out(PIT_CHANNEL0, count & 0xFF)
         self.port_out(PIT_CHANNEL0, count >> 8 & 0xFF)
 
-    def wait_irq_pending(self, irq: int, tries: int = 1_000_000) -> None:
+    def wait_irq_pending(self, irq: int, tries: int | None = None) -> None:
         """Wait until the interrupt controller holds a request on this line. It is a precondition
         of the case: if it never comes, the case is an ERROR."""
         port = PIC_MASTER if irq < 8 else PIC_SLAVE
         self.port_out(port, OCW3_READ_IRR)
         bit = 1 << (irq & 7)
+        if tries is None:
+            tries = VIRTUAL_TRIES if self.virtual_time else TRIES
         polled = self.poll(port, bit, bit, tries)
         self.require(polled.matched, f"the interrupt controller shows a request on IRQ {irq}")
 
