@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What holds for every call beside its own effect: the direction flag, the x87 unit, FS and GS."""
+"""What holds for every call beside its own effect: the direction flag, the x87 and SSE units,
+FS and GS."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from abidance.abi.vmi.cases.bootstrap_tools import init_registers
+from abidance.abi.vmi.cases.conventions_units import UNITS, Unit
 from abidance.abi.vmi.cases.conventions_uses import (
     GET_RELOCATION_INFO,
     TRANSFERS,
@@ -25,16 +27,9 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 DF = 0x400
-FRSTOR_FNSAVE = 108
-"""Bytes of an x87 image in 32-bit protected mode."""
-SAVED = ((0, 2, "control word"), (4, 2, "status word"), (8, 2, "tag word"), (28, 80, "data registers"))
-"""The parts of it that instructions of the x87 unit itself do not change behind the guest's back."""
-LOAD_X87, SAVE_X87 = b"\xDD\x20\xC3", b"\xDD\x30\x9B\xC3"
-"""FRSTOR (%EAX); RET and FNSAVE (%EAX); FWAIT; RET."""
-
 PLAIN = {"SetCR0": lambda g: g.call("GetCR0").eax,
          "CLTS": lambda g: g.poison(), "GetCR0": lambda g: g.poison()}
-"""EAX for calls whose uses set TS, under which the x87 unit could not be loaded: they are made alone."""
+"""EAX for calls whose uses set TS, under which neither unit could be saved: they are made alone."""
 
 untested("vmi.convention.acts-on-calling-cpu", reason="needs a second processor in the test kernel")
 untested("vmi.segments.descriptor-calls-may-reload", reason="permission: nothing to violate")
@@ -63,57 +58,73 @@ def init_keeps_direction_clear(g: VmiGuest) -> None:
     g.expect_equal(after.eflags, 0, "the direction flag after VMI_Init", mask=DF)
 
 
-class X87:
-    """Code of a case's own that loads and saves the state of the x87 unit."""
+def usable(g: VmiGuest, name: str) -> Unit:
+    """The unit, enabled, and seen to give back what is loaded: two different images."""
+    g.call("CLTS")
+    unit = UNITS[name](g)
+    unit.enable()
+    for _ in range(2):
+        loaded, saved = unit.load(), unit.save()
+        for at, size, what in unit.parts:
+            g.require(saved[at:at + size] == loaded[at:at + size] or what == "tag word",
+                      f"the {what} can be loaded and read back")
+    return unit
 
-    def __init__(self, g: VmiGuest) -> None:
-        self._g, self._pages = g, [g.direct(g.page()) for _ in range(2)]
-        code = g.direct(g.page())
-        self._load, self._save = code, code + 16
-        g.write(self._load, LOAD_X87)
-        g.write(self._save, SAVE_X87)
 
-    def load(self) -> bytes:
-        """Load a state with other values in every register each time; the image loaded."""
-        image = bytearray(FRSTOR_FNSAVE)
-        image[0:2] = (0x037F ^ self._g.rng.choice((0, 0x0300, 0x0C00))).to_bytes(2, "little")
-        image[4:6] = (self._g.rng.randrange(8) << 11).to_bytes(2, "little")
-        for at in range(28, FRSTOR_FNSAVE, 10):
-            mantissa = self._g.rng.getrandbits(63) | 1 << 63
-            image[at:at + 8] = mantissa.to_bytes(8, "little")
-            image[at + 8:at + 10] = self._g.rng.randrange(0x3F00, 0x40FF).to_bytes(2, "little")
-        self._g.write(self._pages[0], bytes(image))
-        self._g.execute(self._load, eax=self._pages[0])
-        return bytes(image)
+class Watch:
+    """Loads a unit before each call of a trial and saves it behind; the pairs of images."""
 
-    def save(self) -> bytes:
-        """The state now; the unit is initialised by it."""
-        self._g.execute(self._save, eax=self._pages[1])
-        return self._g.read(self._pages[1], FRSTOR_FNSAVE).value
+    def __init__(self, unit: Unit) -> None:
+        self._unit, self._images = unit, list[bytes]()
+
+    def around(self) -> None:
+        """Load or save, in turn."""
+        self._images.append(self._unit.save() if len(self._images) % 2 else self._unit.load())
+
+    def judge(self, g: VmiGuest, entry: str) -> None:
+        """Expect each image saved to be the one that was loaded before."""
+        g.require(len(self._images) >= 2, "the call was made")
+        for before, after in zip(self._images[::2], self._images[1::2], strict=True):
+            for at, size, what in self._unit.parts:
+                g.expect_equal(after[at:at + size], before[at:at + size], f"the {what} after {entry}")
+
+
+def keeps_unit(g: VmiGuest, name: str, entry: str) -> None:
+    """Load the unit, make each use of the call, and expect it to hold what was loaded."""
+    watch = Watch(usable(g, name))
+    if entry in PLAIN:
+        value = PLAIN[entry](g)
+        watch.around()
+        g.call(entry, eax=value)
+        watch.around()
+    else:
+        use(Trial(g, entry, around=watch.around))
+    watch.judge(g, entry)
 
 
 @case("vmi.convention.keeps-fpu-state", for_each=returning)
 def keeps_x87_state(g: VmiGuest, entry: str) -> None:
     """The control, status, tag and data registers of the x87 unit are after each use what they were."""
-    g.call("CLTS")
-    unit = X87(g)
-    first = unit.load()
-    g.require(unit.save()[28:] == first[28:], "what is loaded into the x87 unit can be read back")
-    images: list[bytes] = []
+    keeps_unit(g, "x87", entry)
 
-    def around() -> None:
-        images.append(unit.load() if not len(images) % 2 else unit.save())
 
-    if entry in PLAIN:
-        around()
-        g.call(entry, eax=PLAIN[entry](g))
-        around()
-    else:
-        use(Trial(g, entry, around=around))
-    g.require(len(images) >= 2, "the call was made")
-    for before, after in zip(images[::2], images[1::2], strict=True):
-        for at, size, what in SAVED:
-            g.expect_equal(after[at:at + size], before[at:at + size], f"the {what} after {entry}")
+@case("vmi.convention.keeps-fpu-state", for_each=returning)
+def keeps_sse_state(g: VmiGuest, entry: str) -> None:
+    """XMM0 to XMM7 and MXCSR are after each use what they were."""
+    keeps_unit(g, "SSE", entry)
+
+
+@case("vmi.convention.keeps-fpu-state", for_each=tuple(product(TRANSFERS, UNITS)))
+def transfer_keeps_units(g: VmiGuest, item: tuple[str, str]) -> None:
+    """The unit holds behind a transfer to user code and its trap back what was loaded before."""
+    entry, name = item
+    watch = Watch(usable(g, name))
+    for _ in range(2):
+        watch.around()
+        state = g.enter_user("user.stop") if entry == "IRET" else g.sysexit("user.stop")
+        g.require(state.stopped, "user code was reached")
+        watch.around()
+    watch.judge(g, entry)
 
 
 @case("vmi.segments.fs-gs-unused", for_each=tuple(USES))
