@@ -37,11 +37,19 @@ WHOLE = 0xFFFF_FFFF & ~(IF | 0x100 | 0x7000)
 """As many bits as can be set without TF, IOPL and NT."""
 
 
+def _prepare(g: VmiGuest, entry: str, on: bool) -> None:
+    """Make the flag what is wanted by another call than the one that is looked at."""
+    if entry in ("EnableInterrupts", "DisableInterrupts"):
+        g.call("SetInterruptMask", eax=IF if on else 0)
+    else:
+        switch(g, on)
+
+
 def _flag_after(g: VmiGuest, before: str, entry: str, expected: int, eax: int = 0) -> None:
     """The flag after a call, by GetInterruptMask and by a trap's frame, from a known flag before."""
-    switch(g, before == "set")
+    _prepare(g, entry, before == "set")
     was = flag_in_frame(g)
-    switch(g, before == "set")
+    _prepare(g, entry, before == "set")
     called = g.call(entry, eax=eax)
     mask = g.call("GetInterruptMask")
     image = flag_in_frame(g)

@@ -186,21 +186,47 @@ def preserves_user_segments(g: VmiGuest, which: int) -> None:
             g.expect_equal(state.after[name], value, f"{name} of the user", mask=0xFFFF)
 
 
-@case("vmi.SYSEXIT.either-relocation")
-def reached_as_the_relocation_says(g: VmiGuest) -> None:
-    """From a site patched as the relocation says, nothing on the kernel's stack decides where it goes."""
+@case("vmi.SYSEXIT.either-relocation", for_each=EITHER)
+def reached_as_the_relocation_says(g: VmiGuest, before: str) -> None:
+    """From a site patched as the relocation says, nothing on the kernel's stack decides where it goes, and
+    the flag is set, a pending interrupt delivered and every other register kept, as the call has it."""
     _need_processor(g)
     kind, _ = g.fetched("SYSEXIT")
     g.require(kind in (CALL_REL, JUMP_REL), "SYSEXIT is reached by call or by jump")
     elsewhere = g.fragment("user.ud2")
-    for words in ((), (elsewhere, g.selector("user.cs"), 0x202, g.user_stack - 64, g.selector("user.ds")),
+    for words in ((), (elsewhere, g.selector("user.cs"), 2, g.user_stack - 64, g.selector("user.ds")),
                   (0, 0, 0, 0, 0)):
-        state = _sysexit(g, "user.stop", g.user_stack - 16, above=words)
+        values = {name: g.poison() for name in KEPT}
+        switch(g, before == "set")
+        mask = g.call("GetInterruptMask")
+        state = _sysexit(g, "user.stop", g.user_stack - 16, values, above=words)
+        g.require(mask.eax & IF == (IF if before == "set" else 0), f"the flag was {before} before")
         if g.expect_stopped(state):
             g.require(state.target_kind == kind, "it was reached as the relocation says")
             g.expect_equal(state.eip, g.fragment("user.stop") + 2, "EIP at the stop trap")
             g.expect_equal(state.esp, g.user_stack - 16, "ESP at the stop trap")
             g.expect_equal(state.cs, g.selector("user.cs"), "CS at the stop trap")
+            g.expect_equal(flags_of(state), IF, "bit 9 in the frame of the stop trap")
+            for name, value in values.items():
+                g.expect_equal(state.after[name], value, f"{name} of the user")
+
+
+@case("vmi.SYSEXIT.either-relocation")
+def delivers_as_the_relocation_says(g: VmiGuest) -> None:
+    """Reached as the relocation says, it has a pending interrupt delivered from the user's context."""
+    _need_processor(g)
+    kind, _ = g.fetched("SYSEXIT")
+    g.require(kind in (CALL_REL, JUMP_REL), "SYSEXIT is reached by call or by jump")
+    code = g.hello.number("user.data") + 0x400
+    g.write(code, b"\xB9" + NEVER.to_bytes(4, "little") + b"\x49\x75\xFD" + STOP)
+    pending(g)
+    state = _sysexit(g, code)
+    entry = expect_only_timer(g, g.log(), "while user code ran")
+    g.expect_stopped(state)
+    g.require(state.target_kind == kind, "it was reached as the relocation says")
+    if entry is not None:
+        g.expect_equal(entry.cs, g.selector("user.cs"), "CS in the frame")
+        g.expect_equal(entry.esp, g.user_stack, "ESP in the frame")
 
 
 @case("vmi.transfer.sysenter-starts-disabled")
