@@ -151,6 +151,17 @@ def test_profile_against_what_is_found(run_toy: Runner) -> None:
     assert run_status(run) == 1
 
 
+def test_a_call_that_is_not_there_keeps_nothing(run_toy: Runner) -> None:
+    run = run_toy(platform=ToyPlatform(offers=(1,)))
+    target = run.targets[0]
+    assert "Echo" not in target.offered
+    assert clause_of(run, "toy.Echo.echoes").verdict is Verdict.ERROR
+    assert "not there" in clause_of(run, "toy.Echo.echoes").reason
+    everything = next(item for item in target.classes if item.name == "everything")
+    assert "Echo" in everything.missing
+    assert not any(clause.proven for clause in target.clauses if clause.entry == "Echo")
+
+
 def test_selection(run_toy: Runner) -> None:
     run = run_toy(clauses=("toy.Echo.*",))
     assert {clause.entry for clause in run.targets[0].clauses} == {"Echo"}

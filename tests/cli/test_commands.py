@@ -92,7 +92,23 @@ def test_unwritable_file_is_found_before_the_run(toy_cli: Cli, tmp_path: Path, c
     assert not platform.booted
 
 
+def test_a_profile_that_promises_too_much_is_said_even_quietly(toy_cli: Cli, capsys: Capture) -> None:
+    assert toy_cli("check", "toy", "-q", platform=ToyPlatform(offers=(1,))) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "FAIL profile of toy@toybox: the profile declares Echo as offered" in out
+    assert "offers 1 of 3 calls (Add)" in out
+
+
+def test_two_files_with_one_name(toy_cli: Cli, tmp_path: Path, capsys: Capture) -> None:
+    platform = ToyPlatform()
+    words = ("--json", str(tmp_path / "r"), "--junit", f"{tmp_path}/./r")
+    assert toy_cli("check", "toy", *words, platform=platform) == 2
+    assert "give each its own file" in capsys.readouterr().err
+    assert not platform.booted
+
+
 @pytest.mark.parametrize(("words", "message"), [
+    (("--json", ""), "the name of a file to write is empty"),
     (("--clause", "toy.Echo.echos"), "did you mean toy.Echo.echoes"),
     (("--case", "toy/toy-cases/ecoes"), "did you mean toy/toy-cases/echoes"),
     (("--gdb", "1234"), "--gdb works on qemu"),
@@ -139,6 +155,8 @@ def test_show(toy_cli: Cli, capsys: Capture, name: str, words: tuple[str, ...]) 
 def test_show_nothing(toy_cli: Cli, capsys: Capture) -> None:
     assert toy_cli("show", "toy.Ad") == 2
     assert "did you mean toy.Add" in capsys.readouterr().err
+    assert toy_cli("show", "toy/toy-cases/ecoes") == 2
+    assert "did you mean toy/toy-cases/echoes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("what", ["overview", "targets", "groups", "classes", "calls", "clauses", "cases",

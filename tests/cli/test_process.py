@@ -68,6 +68,27 @@ def test_no_output_at_all() -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_no_standard_error() -> None:
+    words = [*COMMAND, "check", "vmi", "--case", "vmi/control/set-cr0-sets-ts"]
+    done = subprocess.run(["sh", "-c", '"$@" 2>&-', "sh", *words], stdout=subprocess.PIPE, text=True,
+                          timeout=PATIENCE, check=False)
+    assert done.returncode == 0
+    assert "Cases: 1 PASS." in done.stdout
+
+
+def test_version_is_output() -> None:
+    done = run("--version")
+    assert done.returncode == 0
+    assert done.stdout.startswith("abidance ")
+    assert done.stderr == ""
+
+
+def test_the_names_in_the_help_of_show_exist() -> None:
+    words = run("show", "--help").stdout.partition("name        ")[2].partition("options:")[0]
+    for name in "".join(words.split()).split(","):
+        assert run("show", name).returncode == 0, name
+
+
 def test_ascii_output() -> None:
     done = run("list", env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0
@@ -96,7 +117,7 @@ def children(process: subprocess.Popen[str], *, depth: int = 1) -> list[int]:
     raise AssertionError(process.communicate())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupt_keeps_results_and_leaves_nothing(long_run: subprocess.Popen[str], tmp_path: Path,
                                                     number: signal.Signals) -> None:
     workers = children(long_run)

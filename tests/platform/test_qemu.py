@@ -204,6 +204,19 @@ def test_without_qemu_the_remedy_is_named() -> None:
         platform.version()
 
 
+@pytest.mark.parametrize(("script", "problem"), [
+    ("exit 7", "ended with status 7"),
+    (r"printf '\\377\\376\\n'", "is not QEMU"),
+    ("echo hello", "is not QEMU"),
+])
+def test_what_is_not_qemu_is_said(tmp_path: Path, script: str, problem: str) -> None:
+    program = tmp_path / "qemu-system-i386"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    with pytest.raises(UnavailableError, match=problem):
+        Qemu(program=str(program)).version()
+
+
 def test_command_and_version(qemu_platform: Qemu) -> None:
     words = replace(qemu_platform, gdb=1234).command(machine())
     assert words[0] == "qemu-system-i386"

@@ -18,7 +18,7 @@ from abidance.abi import Abi
 from abidance.check.attempt import Ending, unattempted
 from abidance.check.bench import Bench, CaseLane, Timed
 from abidance.check.conformance import conformance
-from abidance.check.judge import judge, mismatches
+from abidance.check.judge import judge, mismatches, not_there
 from abidance.check.lanes import Stopper, run_lanes
 from abidance.check.plan import Plan, Selection, make_plan
 from abidance.check.proven import Prover
@@ -80,10 +80,11 @@ class _State:
 def run_check(order: Order, observer: Observer) -> Run:
     """Carry out an order. Raises UsageError and UnavailableError, nothing a guest does."""
     begun, started = time.perf_counter(), datetime.now(UTC)
+    engines = [bench.engine for bench in order.benches]  # a broken engine is told of before anything runs
     state = _State()
     prover = Prover(order.abi, order.selection, seed=order.seed, jobs=order.jobs, stopper=order.stopper)
-    for bench in order.benches:
-        target = _target(order, bench, observer, prover, state)
+    for bench, engine in zip(order.benches, engines, strict=True):
+        target = _target(order, bench, engine, observer, prover, state)
         state.targets.append(target)
         observer.target_done(target)
     spec = order.abi.spec
@@ -122,11 +123,13 @@ def _target_status(target: TargetResult) -> int:
     return status
 
 
-def _target(order: Order, bench: Bench, observer: Observer, prover: Prover, state: _State) -> TargetResult:
+def _target(order: Order, bench: Bench, engine: str, observer: Observer, prover: Prover,
+            state: _State) -> TargetResult:
     plan = make_plan(bench, order.selection)
     observer.target_begins(bench, len(plan.order))
-    results, found = _cases(order, bench, plan, observer, state)
-    clauses = judge(bench, order.abi.suite, order.selection, results)
+    results, discovered = _cases(order, bench, plan, observer, state)
+    absent = not_there(bench, discovered)
+    clauses = judge(bench, order.abi.suite, order.selection, results, absent)
     mutants: tuple[MutantResult, ...] = ()
     if order.prove and not state.interrupted:
         prover.know(bench, results)
@@ -134,20 +137,22 @@ def _target(order: Order, bench: Bench, observer: Observer, prover: Prover, stat
         state.interrupted = prover.interrupted
     spec = order.abi.spec
     offers = [entry.name for entry in spec.entries if entry.name in bench.profile.offers]
-    classes = conformance(spec, offers, clauses, order.required) \
+    there = [name for name in offers if name not in absent]
+    classes = conformance(spec, there, clauses, order.required) \
         if order.required or not order.selection.partial else ()
     return TargetResult(
         target=bench.target.full_name, implementation=bench.target.implementation.name,
-        platform=bench.platform.name, engine=bench.engine,
+        platform=bench.platform.name, engine=engine,
         artifacts=tuple(Digest(item.role, item.path.name, item.digest) for item in bench.machine.artifacts),
         profile=ProfileRecord(bench.profile.name, dict(sorted(bench.profile.facts.items())), tuple(offers)),
-        cases=tuple(results), clauses=clauses, classes=classes, mismatches=found, mutants=mutants,
-        offered=tuple(name for name in offers if spec.entry(name).number is not None),
+        cases=tuple(results), clauses=clauses, classes=classes,
+        mismatches=mismatches(bench, discovered), mutants=mutants,
+        offered=tuple(name for name in there if spec.entry(name).number is not None),
         calls=sum(entry.number is not None for entry in spec.entries))
 
 
 def _cases(order: Order, bench: Bench, plan: Plan, observer: Observer,
-           state: _State) -> tuple[list[CaseResult], tuple[str, ...]]:
+           state: _State) -> tuple[list[CaseResult], frozenset[str] | None]:
     results = {result.id: result for result in plan.waived}
     seconds = state.seconds.setdefault(bench.target.full_name, {})
     for done, result in enumerate(plan.waived, 1):
@@ -167,4 +172,4 @@ def _cases(order: Order, bench: Bench, plan: Plan, observer: Observer,
             results[task.case.id] = unattempted(task.case, task.clauses, INTERRUPTED, bench.rerun(task.case))
     hello = next((lane.hello for lane in lanes if lane.hello is not None), None)
     discovered = None if hello is None else order.abi.guest.discovered(hello, order.abi.spec)
-    return [results[name] for name in plan.order], mismatches(bench, discovered)
+    return [results[name] for name in plan.order], discovered

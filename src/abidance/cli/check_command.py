@@ -17,7 +17,7 @@ from abidance.check.conformance import required_classes
 from abidance.check.plan import select
 from abidance.check.results import Run
 from abidance.check.verdict import GOOD, Verdict
-from abidance.cli.output import check_writable, color_wanted, emit, warn, write_file
+from abidance.cli.output import check_writable, color_wanted, emit, same_file, warn, write_file
 from abidance.cli.progress import Progress
 from abidance.cli.signals import stop_on_signals
 from abidance.errors import UsageError
@@ -34,6 +34,8 @@ def run(options: argparse.Namespace) -> int:
     """Carry out the command; the exit status."""
     abi = find_abi(options.abi)
     json_path, junit_path = check_writable(options.json), check_writable(options.junit)
+    if json_path is not None and junit_path is not None and same_file(json_path, junit_path):
+        raise UsageError(f"--json and --junit both name {options.json}: give each its own file")
     order = _order(abi, options)
     if options.print_command:
         emit("".join(f"# {bench.target.full_name}\n{shlex.join(bench.platform.command(bench.machine))}\n"

@@ -82,7 +82,8 @@ class _Version(argparse.Action):
             text = version("abidance")
         except PackageNotFoundError:
             text = "(a checkout that is not installed)"
-        parser.exit(0, f"abidance {text}\n")
+        print(f"abidance {text}")
+        parser.exit(0)
 
 
 def _command(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str,
@@ -120,7 +121,7 @@ def _list(add: argparse.ArgumentParser) -> None:
 
 def _show(add: argparse.ArgumentParser) -> None:
     add.add_argument("name", nargs="+", help="vmi, vmi.SetCR3, vmi.SetCR3.loads-base, vmi.control, "
-                                             "vmi.minimal, vmi/control/set-cr3-loads-base")
+                                             "vmi.minimal, vmi/control-address/set-cr3-loads-base")
 
 
 def _mutants(add: argparse.ArgumentParser) -> None:

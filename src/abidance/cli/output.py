@@ -17,8 +17,8 @@ from pathlib import Path
 
 from abidance.errors import AbidanceError, UsageError
 
-__all__ = ["OutputClosedError", "OutputError", "check_writable", "color_wanted", "emit", "silence", "warn",
-           "write_file"]
+__all__ = ["OutputClosedError", "OutputError", "check_writable", "color_wanted", "emit", "same_file",
+           "silence", "warn", "write_file"]
 
 
 class OutputError(AbidanceError):
@@ -76,6 +76,8 @@ def check_writable(name: str | None) -> Path | None:
     """The path of a file to be written later, found writable now. Raises UsageError."""
     if name is None:
         return None
+    if not name:
+        raise UsageError("the name of a file to write is empty")
     path = Path(name)
     try:
         if path.is_dir():
@@ -89,6 +91,11 @@ def check_writable(name: str | None) -> Path | None:
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot write {name}: {getattr(error, 'strerror', None) or error}") from error
     return path
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether writing both would leave only the second. Devices and pipes take both."""
+    return one.resolve() == other.resolve() and not _is_special(one)
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -43,7 +43,7 @@ class Ticker:
             self._write("\r" + " " * WIDTH + "\r")
 
     def _write(self, text: str) -> None:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or there is none
             sys.stderr.write(text)
             sys.stderr.flush()
 

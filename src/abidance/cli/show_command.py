@@ -46,6 +46,9 @@ def _find(name: str) -> list[Draw]:
     if not rest:
         return [partial(_overview, abi=abi)]
     if "/" in name:
+        known = [case.id for case in abi.suite.cases]
+        if name not in known:
+            raise UsageError(f"no case {name!r}{did_you_mean(name, known)}")
         return [partial(_case, abi=abi, case=abi.suite.case(name))]
     spec = abi.spec
     found: list[Draw] = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Ctrl-C and SIGTERM while guests run: the first asks for an orderly stop, the second insists."""
+"""Ctrl-C, SIGTERM and SIGHUP while guests run: the first asks for an orderly stop, the second insists."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from abidance.check.lanes import Stopper
 
 __all__ = ["stop_on_signals"]
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
@@ -24,7 +24,9 @@ def stop_on_signals(stopper: Stopper) -> Iterator[None]:
             raise KeyboardInterrupt
         stopper.request()
 
-    previous = [(number, signal.signal(number, handle)) for number in SIGNALS]
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # nohup: the run is to go on
+    previous = [(number, signal.signal(number, handle)) for number in SIGNALS
+                if not (ignored and number == signal.SIGHUP)]
     try:
         yield
     finally:

@@ -23,6 +23,8 @@ __all__ = ["Qemu"]
 
 PROGRAM = "qemu-system-i386"
 REMEDY = "apt-get install qemu-system-x86"
+WORDS = "QEMU emulator version "
+VERSION_SECONDS = 15.0
 _CAPABILITIES = Capabilities(
     isolation=Isolation.SNAPSHOT, shared_memory=True, facts=(("limits", "unenforced"),))
 _RAM_HERE, _NONCE_HERE = "/dev/shm/abidance-ram", 1
@@ -48,8 +50,12 @@ class Qemu:
         return None if shutil.which(self.program) else REMEDY
 
     def version(self) -> str:
-        """QEMU's own words, "QEMU emulator version 7.2.22 (…)". Raises UnavailableError."""
-        return _version(self.program)
+        """QEMU's own words, "QEMU emulator version 7.2.22 (…)". Raises UnavailableError if the program
+        does not run, does not answer within VERSION_SECONDS, or is something else."""
+        words, problem = _version(self.program)
+        if problem:
+            raise UnavailableError(f"{self.program} {problem}", remedy=REMEDY)
+        return words
 
     def boot(self, machine: Machine, *, deadline: float) -> QemuSession:
         """Boot and wait for HELLO. Raises UnavailableError, UsageError, SessionError, FrameError."""
@@ -94,9 +100,16 @@ class Qemu:
 
 
 @functools.cache
-def _version(program: str) -> str:
+def _version(program: str) -> tuple[str, str]:
+    """The first line of what the program says of itself, or what is wrong with it: asked once."""
     try:
-        done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise UnavailableError(f"{program} does not run: {error}", remedy=REMEDY) from error
-    return done.stdout.partition("\n")[0]
+        done = subprocess.run([program, "--version"], stdin=subprocess.DEVNULL, capture_output=True,
+                              timeout=VERSION_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return "", f"--version gave no answer in {VERSION_SECONDS:.0f} s"
+    except OSError as error:
+        return "", f"does not run: {error.strerror}"
+    if done.returncode:
+        return "", f"does not run: --version ended with status {done.returncode}"
+    words = done.stdout.partition(b"\n")[0].decode("ascii", "replace").strip()
+    return (words, "") if words.startswith(WORDS) else ("", "is not QEMU: it does not say its version")

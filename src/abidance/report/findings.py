@@ -21,8 +21,11 @@ ALIKE_SHOWN = 3
 
 
 def draw_findings(console: Console, target: TargetResult, *, verbose: bool = False) -> None:
-    """Print every case that did not come out well, worst first; of many that never ran, and share
-    their reason, only the first few. What only differs gets one line each unless `verbose`."""
+    """Print what profile and implementation disagree on, then every case that did not come out
+    well, worst first; of many that never ran, and share their reason, only the first few. What only
+    differs gets one line each unless `verbose`."""
+    for mismatch in target.mismatches:
+        console.print(plain(f"FAIL  profile of {target.target}: {mismatch}"), style=STYLES[Verdict.FAIL])
     clauses = {item.id: item for item in target.clauses}
     bad = sorted((case for case in target.cases if case.verdict in SHOWN), key=lambda case: case.verdict.rank)
     alike: Counter[tuple[Verdict, str]] = Counter()

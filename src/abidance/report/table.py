@@ -30,8 +30,6 @@ Row = tuple[str, list[ClauseResult]]
 def draw_target(console: Console, target: TargetResult) -> None:
     """Print the table and the reasons of what was not tested."""
     console.print(plain(f"{target.target}   {target.engine}"), style="bold")
-    for mismatch in target.mismatches:
-        console.print(plain(f"FAIL  profile: {mismatch}"), style=STYLES[Verdict.FAIL])
     groups, apart = _rows(target.clauses)
     console.print(_table(groups, apart, proof=bool(target.mutants)))
     _reasons(console, target.clauses)

@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import importlib.util
 import pkgutil
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -20,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from abidance.errors import InputError, UsageError
+from abidance.errors import AbidanceError, InputError, Place, UsageError
 from abidance.suite.case import Case, UntestedDeclaration, declarations, is_glob
 from abidance.suite.mutant import Mutant, declared_mutants
 
@@ -118,7 +119,26 @@ def _modules(package: str) -> Iterator[ModuleType]:
     if root.__file__:
         yield root
     for found in sorted(pkgutil.iter_modules(root.__path__), key=lambda item: item.name):
-        yield importlib.import_module(f"{package}.{found.name}")
+        yield _imported(f"{package}.{found.name}")
+
+
+def _imported(name: str) -> ModuleType:
+    """A module of the suite. Whatever it raises is a mistake in a file, and is said with its line."""
+    try:
+        return importlib.import_module(name)
+    except AbidanceError:
+        raise
+    except SyntaxError as error:
+        place = Place(error.filename or name, error.lineno or 0, error.offset or 0)
+        raise InputError(place, name, error.msg, mend="mend the Python syntax here") from error
+    except (Exception, SystemExit) as error:
+        found = importlib.util.find_spec(name)
+        file = found.origin if found is not None and found.origin else name
+        lines = [frame.lineno or 0 for frame in traceback.extract_tb(error.__traceback__)
+                 if frame.filename == file]
+        problem = f"{type(error).__name__}: {error}"
+        raise InputError(Place(file, lines[-1] if lines else 0), name, problem,
+                         mend="a module of the suite must import without an error") from error
 
 
 def _check_reasons(suite: Suite, spec: Specification) -> None:
