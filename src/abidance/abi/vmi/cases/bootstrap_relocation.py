@@ -5,7 +5,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from abidance.abi.vmi.cases.bootstrap_tools import CALL_REL, CALLS, JUMP_REL, NONE, NOP, REACHABLE, TYPE
+from abidance.abi.vmi.cases.bootstrap_later import LATER
+from abidance.abi.vmi.cases.bootstrap_tools import (
+    CALL_REL,
+    CALLS,
+    JUMP_REL,
+    NONE,
+    NOP,
+    REACHABLE,
+    TYPE,
+    transfer_works_at,
+)
 from abidance.abi.vmi.cases.conventions_uses import (
     SLOT_GET_RELOCATION,
     TRANSFERS,
@@ -15,7 +25,8 @@ from abidance.abi.vmi.cases.conventions_uses import (
     rom_linear,
     use,
 )
-from abidance.abi.vmi.constants import IF
+from abidance.abi.vmi.cases.interrupts_tools import pending, timers
+from abidance.abi.vmi.constants import IF, PAGE, Cr0, Vector
 from abidance.abi.vmi.guest import VmiGuest
 from abidance.suite import StateHandle, case
 
@@ -90,10 +101,9 @@ def address_carries_the_transfer_out(g: VmiGuest, entry: str) -> None:
     if kind_of(answer) not in REACHABLE:
         nothing_to_call(g, entry)
         return
-    trial = use(Trial(g, entry, judged=True))
-    for state in trial.states:
-        g.require((state.target_kind, state.target) == (kind_of(answer), answer.eax),
-                  "the address told is the one that was used")
+    for flag in (0, IF):
+        transfer_works_at(g, entry, kind_of(answer), answer.eax, flag)
+    use(Trial(g, entry, judged=True))
 
 
 def nothing_to_call(g: VmiGuest, entry: str) -> None:
@@ -154,6 +164,43 @@ def asking_changes_nothing(g: VmiGuest) -> None:
     g.expect_equal(g.read32(linear), mark, "a mapped page after asking")
 
 
+@case("vmi.GetRelocationInfo.idempotent", for_each=("clear", "set"))
+def asking_leaves_what_was_set(g: VmiGuest, ts: str) -> None:
+    """What the guest has set itself since start is in force after asking: TS either way, another
+    directory, CR2, segments, the controllers' masks, a pending interrupt."""
+    wanted = int(Cr0.TS) if ts == "set" else 0
+    here, mark, address = g.window(), g.poison(), g.poison()
+    g.map(here, 0, g.page_with(g.poison()))
+    there = g.window(directory=g.copy_directory(), linear=here.linear)
+    g.map(there, 0, g.page_with(mark))
+    pending(g)
+    g.call("SetCR3", eax=there.directory)
+    g.call("SetCR0", eax=g.call("GetCR0").eax & ~Cr0.TS | wanted)
+    g.call("SetCR2", eax=address)
+    shown = [g.call(name).eax for name in ("GetCR0", "GetCR4")]
+    g.require(shown[0] & Cr0.TS == wanted, f"TS was {ts} before")
+    g.log()
+    states = ask_all(g, (*range(CALLS), *BEYOND))
+    cr0, cr2, cr3, cr4 = (g.call(f"GetCR{number}") for number in (0, 2, 3, 4))
+    seen, masks = g.read32(here.linear), g.port_in(0x21)
+    unit = g.execute("kernel.fpu", may_fault=True)
+    early = timers(g.log())
+    g.expect_equal(cr0.eax, shown[0], "CR0 after asking")
+    g.expect_equal(cr2.eax, address, "CR2 after asking")
+    g.expect_equal(cr3.eax, there.directory, "the base in CR3 after asking", mask=~(PAGE - 1))
+    g.expect_equal(cr4.eax, shown[1], "CR4 after asking")
+    g.expect_equal(seen, mark, "the page seen through the directory that was loaded")
+    g.expect_equal(masks, 0xFE, "the mask of the interrupt controller after asking")
+    g.expect_equal(unit.vector or 0, Vector.NM if wanted else 0, "the vector that an x87 instruction raises")
+    g.expect_equal(len(early), 0, "pending interrupts delivered by asking")
+    for state in states.values():
+        for name in ("ds", "es", "fs", "gs", "ss", "cs"):
+            g.expect_equal(state.after[name], state.before[name], f"{name} after {state.text}")
+    g.interrupts_on()
+    g.execute("kernel.nops")
+    g.expect_equal(len(timers(g.log())), 1, "pending interrupts delivered once the flag is set")
+
+
 @case("vmi.GetRelocationInfo.reserved-bits-clear")
 def reserved_bits_are_clear(g: VmiGuest) -> None:
     """Bits 31 to 8 of EDX are zero, whatever EDX held at the call."""
@@ -178,11 +225,29 @@ def native_instructions_work(g: VmiGuest) -> None:
     told = kinds(g)
     absent = [name for name in USES if told.get(name) == NONE and g.spec.entry(name).relocations]
     if not absent:
-        g.skip("every call that this edition describes is offered")
+        some_native(g, told)
     for name in absent:
         use(Trial(g, name, reach=Reach.NATIVE, judged=True))
         g.interrupts_off()
         g.call("SetCR3", eax=g.directory)
+
+
+@case("vmi.relocation.none-keeps-native", for_each=tuple(LATER))
+def native_instructions_of_later_calls_work(g: VmiGuest, names: tuple[str, ...]) -> None:
+    """So have those of the calls that this edition only names, where all of them are answered NONE."""
+    told = kinds(g)
+    if all(told[name] == NONE for name in names):
+        LATER[names](g)
+    else:
+        some_native(g, told)
+
+
+def some_native(g: VmiGuest, told: dict[str, int]) -> None:
+    """Where what was to be looked at is offered: the first calls that are not, if there are any."""
+    absent = [names for names in LATER if all(told[name] == NONE for name in names)]
+    if not absent:
+        g.skip("every call whose native form is plain is offered")
+    LATER[absent[0]](g)
 
 
 @case("vmi.relocation.untrappable-offered", for_each=UNTRAPPABLE)
@@ -213,8 +278,11 @@ def nop_means_nothing(g: VmiGuest) -> None:
     """Leaving out each call that is answered NOP has the effect of the call."""
     told = kinds(g)
     needless = [name for name in USES if told.get(name) == NOP]
-    if not needless:
-        g.skip("no call that this edition describes is answered NOP")
+    later = [names for names in LATER if any(told[name] == NOP for name in names)]
+    if not needless and not later:
+        g.skip("no call whose effect can be seen is answered NOP")
+    for names in later:
+        LATER[names](g)
     for name in needless:
         trial = use(Trial(g, name, reach=Reach.INLINE, judged=True))
         for state in trial.states:

@@ -4,11 +4,13 @@ Declares no case."""
 
 from __future__ import annotations
 
+from abidance.abi.vmi.cases.interrupts_tools import Code
+from abidance.abi.vmi.constants import IF
 from abidance.abi.vmi.guest import VmiGuest
 from abidance.suite.state import Registers
 
 __all__ = ["CALLS", "CALL_REL", "JUMP_REL", "NONE", "NOP", "NULL", "REACHABLE", "RPL", "SEGMENTS", "TYPE",
-           "init_registers", "init_status"]
+           "init_registers", "init_status", "transfer_works_at"]
 
 NONE, CALL_REL, JUMP_REL, NOP = range(4)
 REACHABLE = (CALL_REL, JUMP_REL)
@@ -35,6 +37,29 @@ def init_registers(g: VmiGuest) -> tuple[Registers, Registers]:
 def init_status(g: VmiGuest) -> int:
     """What VMI_Init returned."""
     return init_registers(g)[1].eax
+
+
+def transfer_works_at(g: VmiGuest, entry: str, kind: int, address: int, flag: int) -> None:
+    """Reach IRET or SYSEXIT by code of the case's own, by call or jump as the type says, at this address:
+    expect the user's code and stack, and the flag set, whatever it was before (`flag`: IF or 0)."""
+    esp, eip = g.user_stack - 0x60, g.fragment("user.stop")
+    code = Code(g)
+    if entry == "IRET":
+        for word in (g.selector("user.ds"), esp, IF | 2, g.selector("user.cs"), eip):
+            code.raw(b"\x68" + word.to_bytes(4, "little"))
+    opcode = b"\xE8" if kind == CALL_REL else b"\xE9"
+    code.raw(opcode + ((address - code.here - 5) & WORD).to_bytes(4, "little")).place()
+    user = g.selector("user.ds")
+    if flag:
+        g.interrupts_on()
+    else:
+        g.interrupts_off()
+    state = g.execute(code.base, edx=eip, ecx=esp, ds=user, es=user, fs=user, gs=user)
+    if g.expect_stopped(state, f"{entry} at {address:#x} arrives in user code"):
+        g.expect_equal(state.eip, eip + 2, f"EIP behind {entry}")
+        g.expect_equal(state.esp, esp, f"ESP behind {entry}")
+        g.expect_equal(state.cs & RPL, 3, f"the RPL of CS behind {entry}")
+        g.expect_equal(state.eflags, IF, f"the flag behind {entry}", mask=IF)
 
 
 def _registers(g: VmiGuest, name: str) -> Registers:

@@ -103,10 +103,10 @@ class Trial:
             self.g.require(condition, what)
 
     def _made(self, regs: Mapping[str, int], stack: tuple[int, ...]) -> StateHandle:
-        if self.entry == GET_RELOCATION_INFO:
-            return execute_with(self.g, rom_linear(self.g) + SLOT_GET_RELOCATION, regs)
         if self.reach is Reach.ASKED:
             return execute_with(self.g, self.asked, regs, stack)
+        if self.entry == GET_RELOCATION_INFO:
+            return execute_with(self.g, rom_linear(self.g) + SLOT_GET_RELOCATION, regs)
         return self.g.call_with(regs, self.entry, stack=stack, inline=self.reach is Reach.INLINE,
                                 native=self.reach is Reach.NATIVE)
 
@@ -256,18 +256,30 @@ def _get_cr0(t: Trial) -> None:
         t.shows(t.call().eax, turn, "TS", mask=Cr0.TS)
 
 
+def _features(g: VmiGuest) -> list[int]:
+    """Bits of CR4 that the processor reports, that are not set yet, and that change little: OSFXSR, DE."""
+    reported, value = g.call("CPUID", eax=1, ecx=0).edx, g.call("GetCR4").eax
+    return [bit for bit, number in ((0x200, 24), (0x8, 2)) if reported >> number & 1 and not value & bit]
+
+
 def _set_cr4(t: Trial) -> None:
     value, mark = t.g.call("GetCR4").eax, t.g.poison()
     linear = t.g.map(t.g.window(), 2, t.g.page_with(mark))
-    for _ in range(2):
+    for bit in (0, *_features(t.g)):
+        value |= bit
         t.call(eax=value)
-        t.shows(t.g.call("GetCR4").eax, value, "what GetCR4 shows after its own value was written")
+        t.shows(t.g.call("GetCR4").eax, value, "what GetCR4 shows after it")
         t.shows(t.g.read32(linear), mark, "a mapped page")
 
 
 def _get_cr4(t: Trial) -> None:
-    for _ in range(2):
-        t.shows(t.call().eax, 0, "PAE, which the guest has not turned on", mask=0x20)
+    value = t.call().eax
+    for bit in (0, *_features(t.g)):
+        value |= bit
+        t.g.call("SetCR4", eax=value)
+        shown = t.call().eax
+        t.shows(shown, 0, "PAE, which the guest has not turned on", mask=0x20)
+        t.shows(shown, value, "what SetCR4 was given")
 
 
 # -- page tables ------------------------------------------------------------------------------------

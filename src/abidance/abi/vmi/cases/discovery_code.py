@@ -3,8 +3,25 @@
 
 from __future__ import annotations
 
-from abidance.abi.vmi.cases.bootstrap_tools import CALLS, REACHABLE, RPL, TYPE, init_registers
-from abidance.abi.vmi.cases.conventions_uses import SLOT_GET_RELOCATION, TRANSFERS, rom_linear
+from abidance.abi.vmi.cases.bootstrap_tools import (
+    CALL_REL,
+    CALLS,
+    REACHABLE,
+    RPL,
+    TYPE,
+    init_registers,
+    transfer_works_at,
+)
+from abidance.abi.vmi.cases.conventions_uses import (
+    GET_RELOCATION_INFO,
+    SLOT_GET_RELOCATION,
+    TRANSFERS,
+    USES,
+    Reach,
+    Trial,
+    rom_linear,
+    use,
+)
 from abidance.abi.vmi.cases.discovery_image import image
 from abidance.abi.vmi.constants import ENTRIES, PAGE, Pte
 from abidance.abi.vmi.guest import VmiGuest
@@ -61,20 +78,45 @@ def works_where_it_is_mapped(g: VmiGuest) -> None:
             g.expect_returned(g.call(name), f"{name} works there")
 
 
-@case("vmi.rom.in-place")
-def works_at_another_mapping(g: VmiGuest) -> None:
-    """Asked through a second mapping of the same physical pages, it answers with the same types, and
-    routines that it tells in that mapping work."""
-    found = image(g)
-    linear, w = rom_linear(g), g.window()
+def second_mapping(g: VmiGuest) -> tuple[int, int, int]:
+    """Map the image's physical pages a second time, one page apart from where 4 MiB begin: how far it lies
+    from the first mapping, and where the image begins and ends in the first."""
+    found, linear, w = image(g), rom_linear(g), g.window()
     first, count = found.phys & ~(PAGE - 1), -(-found.end // PAGE) - found.phys // PAGE
     g.require(count < ENTRIES, "the image fits into a window")
     for index in range(count):
-        g.map(w, index, first + index * PAGE, Pte.P | Pte.RW)
-    slot = w.linear + found.phys - first + SLOT_GET_RELOCATION
-    g.require(g.read(slot, 8).value == g.read(linear + SLOT_GET_RELOCATION, 8).value, "both mappings show it")
-    for name in ("GetInterruptMask", "GetCR3", "SetCR2", "IRET", "Reboot"):
-        state, (kind, _) = g.execute(slot, eax=g.entry_number(name)), g.fetched(name)
-        g.expect_equal(state.edx, kind, f"the type of {name}", mask=TYPE)
-        if name == "GetCR3" and kind in REACHABLE:
-            g.expect_equal(g.execute(state.eax).eax, g.directory, "what GetCR3 returns", mask=~(PAGE - 1))
+        g.map(w, index + 1, first + index * PAGE, Pte.P | Pte.RW)
+    there = w.at(1) + found.phys - first
+    shown = [g.read(at, found.end - found.phys) for at in (linear, there)]
+    g.require(shown[0].value == shown[1].value, "both mappings show the image")
+    return there - linear, linear, linear + found.end - found.phys
+
+
+@case("vmi.rom.in-place")
+def query_works_at_another_mapping(g: VmiGuest) -> None:
+    """Asked at offset 88h of a second mapping, it answers every number with the type it has."""
+    away, linear, _ = second_mapping(g)
+    slot = linear + away + SLOT_GET_RELOCATION
+    states = {number: g.execute(slot, eax=number) for number in range(CALLS)}
+    for number, state in states.items():
+        g.expect_equal(state.edx, g.fetched(number)[0], f"the type of call {number}", mask=TYPE)
+
+
+@case("vmi.rom.in-place", for_each=tuple(name for name in USES if name != GET_RELOCATION_INFO))
+def routines_work_at_another_mapping(g: VmiGuest, entry: str) -> None:
+    """What is told through a second mapping carries the call out, and so does a routine inside the image
+    when it is reached at its place in the second mapping."""
+    away, start, end = second_mapping(g)
+    slot = start + away + SLOT_GET_RELOCATION
+    state, (kind, told) = g.execute(slot, eax=g.entry_number(entry)), g.fetched(entry)
+    g.expect_equal(state.edx, kind, f"the type of {entry}", mask=TYPE)
+    addresses = {state.eax} | ({told + away} if start <= told < end else set())
+    for address in sorted(addresses if kind in REACHABLE else ()):
+        if entry in TRANSFERS:
+            transfer_works_at(g, entry, kind, address, 0)
+        elif kind == CALL_REL:
+            trial = Trial(g, entry, judged=True)
+            trial.reach, trial.asked, trial.when = Reach.ASKED, address, f" at {address:#x}"
+            use(trial)
+            g.call("SetCR3", eax=g.directory)
+            g.interrupts_off()
