@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from abidance.abi.vmi.cases.bootstrap_tools import RPL, init_registers, init_status
 from abidance.abi.vmi.cases.discovery_image import image
+from abidance.abi.vmi.cases.interrupts_tools import TIMER, pending
 from abidance.abi.vmi.constants import PAGE, Vector
 from abidance.abi.vmi.guest import VmiGuest
 from abidance.suite import StateHandle, case, untested
@@ -27,7 +28,8 @@ untested("vmi.privilege.kernel-cpl", "vmi.privilege.dpl-may-rise", "vmi.privileg
 
 
 def looks(g: VmiGuest) -> list[tuple[str, int, int]]:
-    """CS and SS as the kernel reads them: after VMI_Init, and after traps of the kernel and of the user."""
+    """CS and SS as the kernel reads them: after VMI_Init, after traps of the kernel and of the user, after
+    an interrupt of the user, and after SYSENTER. Each is left where it entered: nothing loads SS again."""
     _, after = init_registers(g)
     if after.eax:
         g.not_tested(f"VMI_Init returned {after.eax:#x}")
@@ -40,6 +42,15 @@ def looks(g: VmiGuest) -> list[tuple[str, int, int]]:
     g.enter_user("user.int80", may_fault=True)
     entered = g.execute("kernel.pushcs")
     seen.append(("after a trap of user code", entered.eax & 0xFFFF, entered.ebx & 0xFFFF))
+    pending(g)
+    g.irq_policy(abandon=True)
+    g.require(g.enter_user("user.wait", ecx=0x1000).vector == TIMER, "user code was interrupted")
+    interrupted = g.execute("kernel.pushcs")
+    seen.append(("after an interrupt of user code", interrupted.eax & 0xFFFF, interrupted.ebx & 0xFFFF))
+    if g.hello.number("sysenter"):
+        g.enter_user("user.sysenter", edx=g.fragment("user.stop"), ecx=g.user_stack, may_fault=True)
+        called = g.execute("kernel.pushcs")
+        seen.append(("after SYSENTER of user code", called.eax & 0xFFFF, called.ebx & 0xFFFF))
     return seen
 
 
