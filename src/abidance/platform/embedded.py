@@ -115,22 +115,22 @@ class EmbeddedSession:
         """Start the worker, boot the model, wait for HELLO."""
         cmdline = mailbox.command_line(self._link.nonce, DOORBELL)
         machine = replace(machine, options=(*machine.options, ("cmdline", cmdline)))
-        module = (machine.model or "").partition(":")[0]
-        self._spawn(tuple(filter(None, (module, machine.option("preload")))))
         artifacts = tuple((a.role, str(a.path.resolve()), a.digest) for a in machine.artifacts)
-        reply = self._ask(messages.Boot(
+        boot = messages.Boot(
             factory=machine.model or "", artifacts=artifacts, cpus=machine.cpus, memory=machine.memory,
-            options=machine.options, budget=int(deadline * GUEST_HZ)), deadline)
+            options=machine.options, budget=int(deadline * GUEST_HZ))
+        self._spawn(boot, tuple(filter(None, (boot.factory.partition(":")[0], machine.option("preload")))))
+        reply = self._ask(boot, deadline)
         self._hello = self._link.hello(self._frame(reply))
 
-    def _spawn(self, modules: tuple[str, ...]) -> None:
+    def _spawn(self, boot: messages.Boot, modules: tuple[str, ...]) -> None:
         keep = self._resources
         ours, theirs = socket.socketpair()
         keep.callback(ours.close)
         keep.callback(theirs.close)
         self._errors = keep.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (close() closes it)
         self._process = fork_worker(theirs.fileno(), self._errors.fileno(), modules=modules,
-                                    path=_search_path())
+                                    path=_search_path(), boot=boot)
         keep.callback(child.end, self._process)
         theirs.close()
         self._connection = ours

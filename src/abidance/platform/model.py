@@ -17,7 +17,7 @@ from typing import ClassVar, Protocol
 
 from abidance.platform.base import Machine
 
-__all__ = ["DOORBELL", "MARKER", "Factory", "Model", "Reason", "Stop"]
+__all__ = ["DOORBELL", "LATE", "MARKER", "Factory", "Model", "Reason", "Renew", "Stop"]
 
 DOORBELL = 0x5E9
 MARKER = DOORBELL + 1
@@ -78,3 +78,11 @@ class Model(Protocol):
 Factory = Callable[[Machine, int], Model]
 """Makes a model from a machine and the doorbell port. It loads the multiboot kernel itself (see
 `abidance.platform.multiboot`), with the command line from `machine.option("cmdline")`."""
+
+LATE = ("cmdline", "mutant", "preload")
+"""Options that `renew` can still put into effect."""
+
+Renew = Callable[[Model, Machine], None]
+"""A function called `renew` beside a factory: make a model, which has been restored to a snapshot
+taken before its first run, the one that the factory would make for this machine. The machine differs
+from the one it was made for in options of `LATE` alone. A factory that has none is always called."""

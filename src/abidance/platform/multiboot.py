@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from abidance.errors import InputError, Place
 
-__all__ = ["BOOT_MAGIC", "Loaded", "load"]
+__all__ = ["BOOT_MAGIC", "Loaded", "load", "say"]
 
 BOOT_MAGIC = 0x2BADB002
 """What EAX holds when the kernel is entered; EBX holds `Loaded.info`."""
@@ -58,6 +58,11 @@ def load(image: bytes, ram: memoryview, cmdline: str, *, name: str = "kernel") -
     return _Loader(image, ram, name).load(cmdline)
 
 
+def say(ram: memoryview, cmdline: str, *, name: str = "kernel") -> None:
+    """Tell a kernel that has been loaded but not entered another command line. Raises InputError."""
+    _Loader(b"", ram, name).information(cmdline)
+
+
 class _Loader:
     def __init__(self, image: bytes, ram: memoryview, name: str) -> None:
         self.image, self.ram, self.name = image, ram, name
@@ -75,7 +80,7 @@ class _Loader:
         if not any(s.address <= entry < s.address + s.size for s in segments):
             raise self._wrong("entry", f"entry point {entry:#x} lies outside the image")
         top = max(s.address + s.size for s in segments)
-        return Loaded(entry, self._information(cmdline), top)
+        return Loaded(entry, self.information(cmdline), top)
 
     def _wrong(self, key: str, problem: str) -> InputError:
         return InputError(Place(self.name), key, problem, mend="give a Multiboot 1 kernel for i386")
@@ -139,7 +144,7 @@ class _Loader:
         self.ram[start:start + segment.filled] = self.image[segment.offset:segment.offset + segment.filled]
         self.ram[start + segment.filled:end] = bytes(segment.size - segment.filled)
 
-    def _information(self, cmdline: str) -> int:
+    def information(self, cmdline: str) -> int:
         """Lay out information, memory map, loader name and command line in the page at 9000h."""
         try:
             text = cmdline.encode("ascii") + b"\0"

@@ -8,7 +8,6 @@ spins, an engine that crashes and a model that raises harm nobody but this proce
 
 from __future__ import annotations
 
-import importlib
 import resource
 import signal
 import socket
@@ -19,26 +18,16 @@ from pathlib import Path
 
 from abidance.errors import AbidanceError, GuestCrashed, SessionLost, UsageError
 from abidance.platform import messages
-from abidance.platform.base import Artifact, Machine
 from abidance.platform.child import die_with_parent
 from abidance.platform.mailbox import Mailbox
-from abidance.platform.model import DOORBELL, Factory, Model, Reason
+from abidance.platform.model import DOORBELL, Model, Reason
+from abidance.platform.warm import Warm, find, machine_of
 
 __all__ = ["SLICE", "Worker", "main", "serve"]
 
 SLICE = 1_000_000
 _DOORBELL_CHARGE = 1_000
 _TRACE_LINES = 3
-
-
-def _factory(name: str) -> Factory:
-    """The factory called "package.module:name". Raises UsageError."""
-    module, _, attribute = name.partition(":")
-    try:
-        made: Factory = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"there is no model {name!r}: {error}") from error
-    return made
 
 
 def _trace(error: BaseException) -> str:
@@ -49,13 +38,13 @@ def _trace(error: BaseException) -> str:
 
 
 class Worker:
-    """One model and its mailbox."""
+    """One model and its mailbox; `warm` is tried before a model is made."""
 
-    def __init__(self) -> None:
+    def __init__(self, warm: Warm | None = None) -> None:
+        self._warm = warm
         self._model: Model | None = None
         self._mailbox: Mailbox | None = None
         self._snapshot: object = None
-        self._request: messages.Boot | None = None
 
     def handle(self, request: messages.Request) -> messages.Reply:
         """Carry out one request. Every exception becomes a reply: the model is foreign code, and the
@@ -69,7 +58,8 @@ class Worker:
                 case messages.Control(command, values):
                     return messages.Value(self._booted().control(command, values))
                 case messages.Reset():
-                    return self._reset()
+                    self._booted().restore(self._snapshot)
+                    return messages.Done()
         except GuestCrashed as error:
             return messages.Crashed(str(error))
         except AbidanceError as error:
@@ -83,29 +73,18 @@ class Worker:
         return self._model
 
     def _boot(self, request: messages.Boot) -> messages.Reply:
-        machine = Machine(
-            artifacts=tuple(Artifact(role, Path(path), digest) for role, path, digest in request.artifacts),
-            cpus=request.cpus, memory=request.memory, model=request.factory, options=request.options)
-        model = _factory(request.factory)(machine, DOORBELL)
+        machine = machine_of(request)
+        warm, self._warm = self._warm, None
+        model = warm.take(machine) if warm is not None else None
+        if model is None:
+            model = find(request.factory)[0](machine, DOORBELL)
         box = Mailbox(model.ram)
-        self._model, self._mailbox, self._request = model, box, request
+        self._model, self._mailbox = model, box
         ended = self._run(box.greeted, request.budget)
-        return messages.Answered(box.take()) if ended is None else ended
-
-    def _reset(self) -> messages.Reply:
-        """Back to just after HELLO. A snapshot costs half as much as a boot, and most sessions that
-        try a mutant are never reset: the first reset boots again, and only then takes one."""
-        if self._snapshot is not None:
-            self._booted().restore(self._snapshot)
-            return messages.Done()
-        if self._request is None:
-            raise UsageError("nothing has been booted")
-        self._model = self._mailbox = None
-        again = self._boot(self._request)
-        if not isinstance(again, messages.Answered):
-            return again
-        self._snapshot = self._booted().snapshot()
-        return messages.Done()
+        if ended is None:
+            self._snapshot = model.snapshot()
+            return messages.Answered(box.take())
+        return ended
 
     def _exchange(self, seq: int, frame: bytes, budget: int) -> messages.Reply:
         box = self._mailbox
@@ -140,9 +119,9 @@ def main() -> int:
         return serve(connection)
 
 
-def serve(connection: socket.socket) -> int:
+def serve(connection: socket.socket, warm: Warm | None = None) -> int:
     """Answer requests until the other side hangs up; the exit status."""
-    worker = Worker()
+    worker = Worker(warm)
     while True:
         try:
             request: messages.Request = messages.receive(connection, messages.Request)

@@ -46,6 +46,7 @@ struct request {
     u64 flags;            /* DEFAULT or the flags to load */
     const u64 *stack;     /* words pushed, stack[0] just above the return address (or at the stack pointer) */
     u32 stack_words;
+    u32 hasty;            /* leave the canaries out: canary_bad is not asked for */
     struct target target;
 };
 

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from abidance.errors import GuestCrashed, InputError, Place, UsageError
 from abidance.platform import multiboot
 from abidance.platform.base import Artifact, Machine
-from abidance.platform.model import Reason, Stop
+from abidance.platform.model import Model, Reason, Stop
 from abidance.platform.unicorn.board import Board
 from abidance.platform.unicorn.cpu import Cpu, Exit
 from abidance.platform.unicorn.engine import EAX, EBX, EFLAGS, EIP
@@ -29,7 +29,7 @@ from abidance.platform.unicorn.io_privilege import IoPrivilege
 from abidance.platform.unicorn.ram import Ram
 from abidance.platform.unicorn.sysenter import sysenter
 
-__all__ = ["TICK", "PcModel", "model"]
+__all__ = ["TICK", "PcModel", "model", "renew"]
 
 TICK = 8
 _HOLE, _ROM, _HIGH = 0xA0000, 0xC0000, 0x100000
@@ -228,3 +228,10 @@ def _checked_rom(artifact: Artifact) -> bytes:
 def model(machine: Machine, doorbell: int) -> PcModel:
     """The factory, for `Machine.model`."""
     return PcModel(machine, doorbell)
+
+
+def renew(pc: Model, machine: Machine) -> None:
+    """Give a PC that stands at its start another command line. Raises UsageError, InputError."""
+    if not isinstance(pc, PcModel):
+        raise UsageError("not a bare PC")
+    multiboot.say(pc.ram, machine.option("cmdline"))

@@ -172,7 +172,7 @@ class Part(Ram):
 
 def _put(ram: Ram, pages: Mapping[int, bytes]) -> list[tuple[int, int]]:
     """Put back those of `pages` that differ; their (start, end)."""
-    changed = [at for at, page in pages.items() if ram.view[at:at + PAGE] != page]
+    changed = [at for at, page in pages.items() if bytes(ram.view[at:at + PAGE]) != page]
     for at in changed:
         ram.view[at:at + PAGE] = pages[at]
     return [(at, at + PAGE) for at in changed]

@@ -119,3 +119,9 @@ def guest() -> Guest:
 @pytest.fixture
 def fresh() -> Callable[..., Guest]:
     return Guest
+
+
+@pytest.fixture(scope="session")
+def describe() -> Callable[..., Machine]:
+    """Describes a machine with options; its HELLO carries the nonce `NONCE`."""
+    return machine

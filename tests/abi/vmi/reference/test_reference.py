@@ -312,7 +312,7 @@ def test_the_same_from_the_same_state(guest):
 
 
 def test_reset_undoes_everything_the_guest_did(guest):
-    before = guest.hv.memory.save()
+    before = bytes(guest.hv.memory.save())
     guest.call(17, eax=guest.hello.number("kernel.cr3"))
     guest.do(Write(Space.PHYSICAL, guest.arena, b"\xAB" * 4096), PortOut(0x21, 0))
     guest.call(73, eax=1)
@@ -320,7 +320,7 @@ def test_reset_undoes_everything_the_guest_did(guest):
     guest.reset()
     assert guest.hv.memory.save() == before
     assert guest.vcpu.deferral.updates == []
-    assert guest.do(Read(Space.PHYSICAL, guest.arena, 4))[0].data == bytes(before)[guest.arena:guest.arena + 4]
+    assert guest.do(Read(Space.PHYSICAL, guest.arena, 4))[0].data == before[guest.arena:guest.arena + 4]
 
 
 def test_impossible_requests_are_refused(guest, fresh):

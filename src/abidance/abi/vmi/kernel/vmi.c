@@ -10,9 +10,9 @@ static struct relocation relocations[VMI_CALLS];
 static u32 rom, active;
 static struct state state; /* of the latest call made here */
 
-static void call_rom(u32 address, u32 given, u64 eax, u64 edx)
+static void call_rom(u32 address, u32 given, u64 eax, u64 edx, u32 hasty)
 {
-    struct request request = {.given = given, .flags = DEFAULT};
+    struct request request = {.given = given, .flags = DEFAULT, .hasty = hasty};
     request.target = (struct target){.how = HOW_CALL, .address = address};
     request.registers[EAX] = eax;
     request.registers[EDX] = edx;
@@ -35,7 +35,7 @@ static void fetch_relocations(void)
 {
     core_stage(STAGE_ENTRIES);
     for (u32 n = 0; n < VMI_CALLS; n++) {
-        call_rom(rom + VMI_GET_RELOC, 1u << EAX, n, 0);
+        call_rom(rom + VMI_GET_RELOC, 1u << EAX, n, 0, 1);
         if (state.outcome != RETURNED) {
             hello_indexed("reloc.", n, ".outcome", state.outcome);
             continue; /* as if it had said NONE */
@@ -50,7 +50,7 @@ static void start(void)
     rom = rom_find();
     if (rom) {
         core_stage(STAGE_CALLING);
-        call_rom(rom + VMI_INIT, 0, 0, 0);
+        call_rom(rom + VMI_INIT, 0, 0, 0, 0);
         core_stage(STAGE_RETURNED);
         report_init();
         if (state.outcome == RETURNED && !state.after[EAX]) {
@@ -143,7 +143,7 @@ static int operation(const struct op *op, struct answer *answer)
         return 1;
     }
     if (active)
-        call_rom(rom + VMI_GET_RELOC, 1u << EAX | 1u << EDX, op->args[0], op->args[1]);
+        call_rom(rom + VMI_GET_RELOC, 1u << EAX | 1u << EDX, op->args[0], op->args[1], 0);
     else
         fill_bytes(&state, 0, sizeof state), state.outcome = NOT_CALLABLE, state.mask_after = UNKNOWN;
     port_answer_state(answer, &state);

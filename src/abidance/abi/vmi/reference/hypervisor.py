@@ -94,9 +94,14 @@ class Hypervisor:
         changed = self.memory.restore(ram)
         for vcpu, saved in zip(self.vcpus, cpus, strict=True):
             vcpu.restore(saved)
-            vcpu.cpu.forget_code(changed)
+        self.forget_code(changed)
         self.board.restore(board)
         self.time.restore(time)
+
+    def forget_code(self, changed: list[tuple[int, int]]) -> None:
+        """The host changed these (start, end) ranges of memory."""
+        for vcpu in self.vcpus:
+            vcpu.cpu.forget_code(changed)
 
     def control(self, command: str, values: Mapping[str, int]) -> int:
         """inject (irq, after), count."""

@@ -20,9 +20,10 @@ from abidance.abi.vmi.reference.image import CALL_REL, JUMP_REL
 from abidance.errors import UsageError
 from abidance.platform import multiboot
 from abidance.platform.base import Machine
+from abidance.platform.model import Model
 from abidance.platform.unicorn.engine import DS, EAX, EBX, EFLAGS, EIP, ES, FS, GS
 
-__all__ = ["create", "model"]
+__all__ = ["create", "model", "renew"]
 
 _TRANSFERS = (33, 34)
 _CALLS = 74
@@ -48,6 +49,16 @@ def create(machine: Machine, doorbell: int) -> Hypervisor:
 model = create
 
 
+def renew(hv: Model, machine: Machine) -> None:
+    """Give a hypervisor that stands at its start another command line and a mutant. Raises UsageError,
+    InputError."""
+    if not isinstance(hv, Hypervisor):
+        raise UsageError("not a reference hypervisor")
+    multiboot.say(hv.ram, machine.option("cmdline"))
+    _mutant(hv, machine)
+    hv.forget_code(hv.memory.changed())
+
+
 def _start(hv: Hypervisor, loaded: multiboot.Loaded) -> None:
     """Flat segments and the registers a Multiboot kernel starts with."""
     cpu = hv.vcpus[0].cpu
@@ -70,6 +81,10 @@ def _options(hv: Hypervisor, machine: Machine) -> None:
         if not text.isdecimal() or int(text) >= _CALLS:
             raise UsageError(f"withhold={text}: a call number below {_CALLS}")
         hv.image.withhold(int(text))
+    _mutant(hv, machine)
+
+
+def _mutant(hv: Hypervisor, machine: Machine) -> None:
     name = machine.option("mutant")
     if name:
         _mutate(hv, name)

@@ -5,7 +5,7 @@
 
 enum { CANARY_WORDS = 256, CALL_REL32 = 0xE8, JMP_REL32 = 0xE9, NOP = 0x90, UD2 = 0x0B0F, REL32_LENGTH = 5 };
 enum { IF = 0x200, IOPL = 0x3000, ALWAYS_ONE = 2 };
-#define CANARY(address) (0xC0DEC0DEu ^ (u32)(address))
+#define CANARY(address) (0xC0DEC0DEu + (u32)(address))
 
 void run_enter(void);
 extern u8 run_memory[], run_return[];
@@ -49,12 +49,12 @@ void port_bind(void)
     patch(&interrupt_return_site, &target);
 }
 
-/* Canaries by eights, because every call plants and checks them all. Their place is aligned to 1 KiB. */
+/* Canaries by eights, because every call plants and checks them all. */
 #define EIGHT(one) one(0) one(1) one(2) one(3) one(4) one(5) one(6) one(7)
 
 static void plant_canaries(void)
 {
-#define PLANT(i) at[i] = first ^ 4 * i;
+#define PLANT(i) at[i] = first + 4 * i;
     for (u32 *at = op_stack_top - CANARY_WORDS; at < op_stack_top; at += 8) {
         u32 first = CANARY(at);
         EIGHT(PLANT)
@@ -63,8 +63,8 @@ static void plant_canaries(void)
 
 static u32 canaries_bad(void)
 {
-#define DIFFERENCE(i) | (at[i] ^ first ^ 4 * i)
-#define COUNT(i) + (at[i] != (first ^ 4 * i))
+#define DIFFERENCE(i) | (at[i] ^ (first + 4 * i))
+#define COUNT(i) + (at[i] != first + 4 * i)
     u32 bad = 0;
     for (const u32 *at = op_stack_top - CANARY_WORDS; at < op_stack_top; at += 8) {
         u32 first = CANARY(at);
@@ -78,7 +78,8 @@ static u32 canaries_bad(void)
 static u32 prepare_stack(const struct request *request)
 {
     u32 *sp = op_stack_top - CANARY_WORDS - request->stack_words;
-    plant_canaries();
+    if (!request->hasty)
+        plant_canaries();
     for (u32 i = 0; i < request->stack_words; i++)
         sp[i] = (u32)request->stack[i];
     return (u32)sp;
@@ -150,7 +151,7 @@ void port_run(const struct request *request, struct state *state)
         for (u32 i = 0; i < NREGS; i++)
             state->after[i] = trap_registers[i];
     }
-    state->canary_bad = canaries_bad();
+    state->canary_bad = request->hasty ? 0 : canaries_bad();
     state->irqs = irq_count;
     state->mask_after = mask_now();
 }
