@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a specification says beside its duties: introductions of groups, and notes on withheld calls and use."""
+"""Beside the duties: introductions of groups, and notes on withheld calls and on use."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from abidance.spec import load
 
 def test_notes_are_kept_with_their_paragraphs(tmp_path: Path) -> None:
     text = (BASE / "calls.yaml").read_text()
-    text = text.replace("summary: Two calls and a topic.", "summary: Two.\ndoc: |-\n  One\n  line.\n\n  Another.")
-    text = text.replace("summary: Do nothing.", "summary: Nothing.\n    withheld: Leave  it out.\n    usage: Once.")
+    doc = "doc: |-\n  One\n  line.\n\n  Another."
+    text = text.replace("summary: Two calls and a topic.", f"summary: Two.\n{doc}")
+    notes = "withheld: Leave  it out.\n    usage: Once."
+    text = text.replace("summary: Do nothing.", f"summary: Nothing.\n    {notes}")
     spec = load(folder(tmp_path, calls=text))
     assert spec.groups[0].doc == "One line.\n\nAnother."
     ping, add = spec.entry("Ping"), spec.entry("Add")

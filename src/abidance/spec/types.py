@@ -161,7 +161,7 @@ class ConformanceClass(Struct, frozen=True):
 
 
 class Group(Struct, frozen=True):
-    """A chapter: its entries and topics in the order of the file. `doc` is its introduction, not normative."""
+    """A chapter: its entries and topics in the order of the file. `doc`, its introduction, binds nobody."""
 
     name: str
     title: str

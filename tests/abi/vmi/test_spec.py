@@ -19,8 +19,8 @@ UNKNOWN = {"MachineToPhysical", "PhysicalToMachine", "SetCallbacks"}
 """The calls whose prototype no source has."""
 
 AP_STATE = {
-    "cr0": 0, "cr2": 4, "cr3": 8, "cr4": 12, "efer": 16, "eip": 24, "eflags": 28, "eax": 32, "ebx": 36, "ecx": 40,
-    "edx": 44, "esp": 48, "ebp": 52, "esi": 56, "edi": 60, "cs": 64, "ss": 66, "ds": 68, "es": 70, "fs": 72,
+    "cr0": 0, "cr2": 4, "cr3": 8, "cr4": 12, "efer": 16, "eip": 24, "eflags": 28, "eax": 32, "ebx": 36,
+    "ecx": 40, "edx": 44, "esp": 48, "ebp": 52, "esi": 56, "edi": 60, "cs": 64, "ss": 66, "ds": 68, "es": 70, "fs": 72,
     "gs": 74, "ldtr": 76, "gdtr_limit": 78, "gdtr_base": 80, "idtr_base": 84, "idtr_limit": 88,
 }  # fmt: skip
 
@@ -128,7 +128,8 @@ def test_registers_that_may_not_change_are_stamped_on_each_call_that_returns(vmi
     for entry in vmi.entries:
         stamped = {clause.id.rpartition(".")[2] for clause in entry.clauses if clause.stamped}
         written = {name for item in entry.results for name in item.registers} | set(entry.clobbers)
-        saved = {f"preserves-{name.lower()}" for name in ("EBX", "ESI", "EDI", "EBP", "ESP") if name not in written}
+        kept = {"EBX", "ESI", "EDI", "EBP", "ESP"} - written
+        saved = {f"preserves-{name.lower()}" for name in kept}
         if entry.name in ("INSL", "INSB", "INSW"):
             saved.remove("preserves-esi")
         if entry.prototype_unknown or not entry.returns:
