@@ -55,4 +55,4 @@ untested(*(f"vmi.{name}.*" for name in (
     "WallclockUpdated")),
     "vmi.time.*", reason="case not written in this edition")
 untested("vmi.Reboot.*", "vmi.Shutdown.*",
-         reason="case not written in this edition: the call ends the run, and no platform tells yet how it ended")
+         reason="case not written in this edition: the call ends the run, and no platform tells how")
