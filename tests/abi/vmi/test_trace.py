@@ -60,7 +60,7 @@ def test_every_row_of_the_call_table_is_there(vmi: Specification, trace: Trace) 
 
 
 @pytest.mark.parametrize(("number", "structure"), [("2.2", "rom_header"), ("6.13", "vmi_ap_state")])
-def test_every_row_of_a_layout_is_there(vmi: Specification, trace: Trace, number: str, structure: str) -> None:
+def test_every_row_of_a_layout(vmi: Specification, trace: Trace, number: str, structure: str) -> None:
     (item,) = (item for item in vmi.structures if item.name == structure)
     assert {f"{structure}.{field.name}" for field in item.fields} <= held(trace, number, "structures")
 
@@ -76,7 +76,8 @@ def test_every_constant_is_there(vmi: Specification, trace: Trace) -> None:
 
 
 def test_every_profile_choice_is_there(vmi: Specification, trace: Trace) -> None:
-    assert {name for fact in trace.facts for name in fact.profile} == {key.name for key in vmi.profile_keys}
+    named = {name for fact in trace.facts for name in fact.profile}
+    assert named == {key.name for key in vmi.profile_keys}
 
 
 def test_every_clause_comes_from_a_fact(vmi: Specification, trace: Trace) -> None:
