@@ -36,8 +36,8 @@ _KEYWORDS = frozenset("""
     alignas alignof and as asm async auto await bool break case catch char class const continue crate default
     delete do double dyn else enum explicit export extern false float fn for friend goto if impl in inline int
     let long loop match mod move mut mutable namespace new not operator or private protected pub public ref
-    register restrict return self short signed sizeof static struct super switch template this throw trait true
-    try type typedef typename union unsafe unsigned use using virtual void volatile where while xor
+    register restrict return self short signed sizeof static struct super switch template this trait
+    throw true try type typedef typename union unsafe unsigned use using virtual void volatile where while xor
 """.split())  # noqa: SIM905 (words read better without quotes)
 
 
