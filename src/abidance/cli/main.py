@@ -69,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     _list(_command(commands, "list", "list targets, groups, classes, clauses, cases, mutants"))
     _show(_command(commands, "show", "show an entry point, clause, group, class or case"))
     _mutants(_command(commands, "mutants", "run the suite against implementations with one defect each"))
+    _lint(_command(commands, "lint", "find what is wrong with the document itself"))
+    _export(_command(commands, "export", "write the document as canonical JSON"))
+    _header(_command(commands, "header", "write the document as a header for C or Rust"))
+    _doc(_command(commands, "doc", "write the document as a web site"))
     return parser
 
 
@@ -133,6 +137,29 @@ def _mutants(add: argparse.ArgumentParser) -> None:
                      help="only mutants of these implementations")
     _running(add)
     add.add_argument("--json", metavar="FILE", help="write the results as JSON")
+
+
+def _lint(add: argparse.ArgumentParser) -> None:
+    add.add_argument("abi", nargs="?", help="the ABI: vmi (may be left out with --dir or --schema)")
+    add.add_argument("--dir", metavar="DIR", help="look at this folder instead of the ABI's own")
+    add.add_argument("--schema", metavar="FILE", help="write the JSON Schema of the YAML files, for editors")
+
+
+def _export(add: argparse.ArgumentParser) -> None:
+    add.add_argument("abi", help="the ABI: vmi")
+    add.add_argument("-o", "--output", metavar="FILE", help="write here instead of to standard output")
+
+
+def _header(add: argparse.ArgumentParser) -> None:
+    add.add_argument("abi", help="the ABI: vmi")
+    add.add_argument("--lang", choices=("c", "rust"), default="c", help="the language (default: c)")
+    add.add_argument("-o", "--output", metavar="FILE", help="write here instead of to standard output")
+
+
+def _doc(add: argparse.ArgumentParser) -> None:
+    add.add_argument("abi", help="the ABI: vmi")
+    add.add_argument("-o", "--output", metavar="DIR", required=True, help="the folder of the web site")
+    add.add_argument("--results", metavar="FILE", help="show the verdicts of this file of check --json")
 
 
 def _running(add: argparse.ArgumentParser) -> None:

@@ -103,6 +103,8 @@ def _entry(console: Console, abi: Abi, entry: EntryPoint) -> None:
     _field(console, "answers", ", ".join(entry.relocations))
     _field(console, "returns", "" if entry.returns else "does not return")
     _field(console, "deferral", entry.deferral or "")
+    _field(console, "withheld", entry.withheld or "")
+    _field(console, "usage", entry.usage or "")
     _field(console, "evidence", ", ".join(map(str, entry.evidence)))
     _clauses(console, abi, entry.clauses)
 
@@ -114,6 +116,8 @@ def _operand(operand: Operand) -> str:
 def _group(console: Console, abi: Abi, group: Group) -> None:
     _head(console, f"{abi.name}.{group.name}", f"group: {group.title}")
     _text(console, group.summary)
+    if group.doc:
+        _text(console, group.doc)
     for name in group.entries:
         entry = abi.spec.entry(name)
         _field(console, f"{entry.number if entry.number is not None else '-'}", f"{name}: {entry.summary}")

@@ -67,6 +67,8 @@ class _Maker:
             returns=doc.returns,
             relocations=self.relocations(doc, carrier, path),
             deferral=None if doc.deferral == "none" else doc.deferral,
+            withheld=paragraphs(doc.withheld) if doc.withheld else None,
+            usage=paragraphs(doc.usage) if doc.usage else None,
             since=doc.since,
             evidence=self.scope.evidence(doc.evidence, self.file, (*path, "evidence")),
             clauses=(),

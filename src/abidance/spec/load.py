@@ -239,6 +239,7 @@ def _group(doc: GroupDocument) -> Group:
         name=doc.group,
         title=doc.title,
         summary=paragraphs(doc.summary),
+        doc=paragraphs(doc.doc) if doc.doc else None,
         entries=tuple(declared_entries(doc.entries)),
         topics=tuple(doc.clauses),
     )

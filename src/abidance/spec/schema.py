@@ -213,6 +213,8 @@ class EntryDoc(_Doc, frozen=True, kw_only=True):
     returns: bool = True
     relocations: tuple[Identifier, ...] = ()
     deferral: Slug | None = None
+    withheld: Text | None = None
+    usage: Text | None = None
     since: Text | None = None
     doc: Text | None = None
     clauses: dict[Slug, ClauseDoc] = {}
@@ -313,6 +315,7 @@ class GroupDocument(_Doc, frozen=True, kw_only=True):
     group: Slug
     title: Text
     summary: Text
+    doc: Text | None = None
     entries: dict[Identifier, EntryDoc] = {}
     clauses: dict[Slug, dict[Slug, ClauseDoc]] = {}
     constants: dict[Identifier, ConstantDoc | int] = {}

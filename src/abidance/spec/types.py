@@ -118,7 +118,8 @@ class EntryPoint(Struct, frozen=True):
     `name` is ``Parent.child`` for a subcommand, `numbers` the numbers from the outermost command inwards
     (empty for an entry that is reached at a fixed place, at offset `slot`). `prototype_unknown` is the reason
     why inputs, results and clobbers are not known, else None. `native` is the instruction that does the
-    same on bare hardware. `memory`: it may read or write guest memory.
+    same on bare hardware. `memory`: it may read or write guest memory. `withheld` says what it means if an
+    implementation does not offer it, `usage` how a known guest uses it; neither is normative.
     """
 
     name: str
@@ -141,6 +142,8 @@ class EntryPoint(Struct, frozen=True):
     returns: bool
     relocations: tuple[str, ...]
     deferral: str | None
+    withheld: str | None
+    usage: str | None
     since: str | None
     evidence: tuple[Evidence, ...]
     clauses: tuple[Clause, ...]
@@ -158,11 +161,12 @@ class ConformanceClass(Struct, frozen=True):
 
 
 class Group(Struct, frozen=True):
-    """A chapter: its entries and topics in the order of the file."""
+    """A chapter: its entries and topics in the order of the file. `doc`, its introduction, binds nobody."""
 
     name: str
     title: str
     summary: str
+    doc: str | None
     entries: tuple[str, ...]
     topics: tuple[str, ...]
 

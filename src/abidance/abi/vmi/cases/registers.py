@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING
 
+from abidance.abi.vmi.cases import conventions_uses
 from abidance.abi.vmi.cases.bootstrap_tools import SEGMENTS, init_registers
 from abidance.abi.vmi.cases.conventions_memory import MemoryWatch
 from abidance.abi.vmi.cases.conventions_uses import (
@@ -32,9 +33,10 @@ INIT = "Init"
 
 
 def stamped(spec: Specification, template: str) -> list[str]:
-    """The entry points on which a template has stamped its clause."""
+    """The entry points with uses, and Init, on which a template has stamped its clause."""
     ids = {clause.id for clause in spec.clauses if clause.stamped}
-    return [entry.name for entry in spec.entries if f"vmi.{entry.name}.{template}" in ids]
+    return [entry.name for entry in spec.entries
+            if f"vmi.{entry.name}.{template}" in ids and entry.name in (*conventions_uses.USES, INIT)]
 
 
 def returning(spec: Specification) -> list[str]:
