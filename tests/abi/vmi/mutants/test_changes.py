@@ -44,12 +44,13 @@ def test_numbers_are_those_of_the_document() -> None:
     assert {name: spec.entry(name).number for name in NUMBERS} == NUMBERS
 
 
-def test_every_clause_of_these_groups_has_a_mutant() -> None:
+def test_every_clause_of_these_groups_with_a_case_has_a_mutant() -> None:
+    cases = find_abi("vmi").suite.by_clause
     mutants = [one for one in find_abi("vmi").mutants if one.on == "reference" and not one.equivalent]
     violated = {one.violates for one in mutants}
     clauses = bound()
     assert len(clauses) > 200
-    assert [clause.id for clause in clauses if clause.id not in violated] == []
+    assert [clause.id for clause in clauses if clause.id in cases and clause.id not in violated] == []
 
 
 def test_nobody_is_blamed_for_what_does_not_bind_the_reference() -> None:
