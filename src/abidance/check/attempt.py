@@ -15,7 +15,7 @@ from abidance.check.verdict import Verdict, worst
 from abidance.errors import AbidanceError, GuestCrashed, GuestTimeout, LinkError, SessionError, SessionLost
 from abidance.spec import Clause, Layer, Level
 from abidance.suite.case import Case
-from abidance.suite.expectation import Notebook, Skipped, Unmet, Untested, Violated, shorten
+from abidance.suite.expectation import Notebook, Skipped, Unmet, Untested, Violated
 from abidance.suite.guest import Guest
 
 __all__ = ["Ending", "attempt", "ending_of", "obliges", "unattempted"]
@@ -92,7 +92,7 @@ def _result(case: Case, guest: Guest, clauses: tuple[Clause, ...], ending: Endin
                               item.done, item.where) for item in notes.findings]
     if ending.verdict in (Verdict.CRASH, Verdict.TIMEOUT):
         findings.append(FindingRecord("the guest answers", "an answer", ending.reason,
-                                      _spoken_for(None, clauses), shorten(guest.done())))
+                                      _spoken_for(None, clauses), guest.done()))
     verdict = worst(item.verdict for item in judged) or Verdict.ERROR
     reason = next((item.reason for item in judged if item.verdict is verdict), "no clause is judged")
     return CaseResult(case.id, verdict, reason, notes.evaluated.total(), judged, tuple(findings), rerun)

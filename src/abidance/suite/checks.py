@@ -13,13 +13,13 @@ from typing import NoReturn
 
 from abidance.kernel import Outcome
 from abidance.suite.expectation import (
+    DONE_SHOWN,
     Finding,
     Notebook,
     Skipped,
     Unmet,
     Untested,
     Violated,
-    shorten,
     show_value,
 )
 from abidance.suite.handles import BytesHandle, Handle, PortHandle, WordHandle
@@ -106,13 +106,16 @@ class Checks:
         self._find(what, expected, seen, None)
         raise Violated(f"{what}: expected {expected}, seen {seen}")
 
-    def done(self) -> list[str]:
-        """What was done so far, one readable line per operation."""
-        return [f"{number}. {handle.done}" for number, handle in enumerate(self.handles, 1)]
+    def done(self) -> tuple[str, ...]:
+        """The last operations that were done, one readable line each, and a line that says how many
+        came before."""
+        left = max(0, len(self.handles) - DONE_SHOWN)
+        lines = [f"{number}. {handle.done}" for number, handle in enumerate(self.handles[left:], left + 1)]
+        return (f"… {left} operations before …", *lines) if left else tuple(lines)
 
     def _find(self, what: str, expected: str, seen: str, clause: str | None) -> None:
         self.notebook.findings.append(
-            Finding(what, expected, seen, shorten(self.done()), clause, _line_of_case()))
+            Finding(what, expected, seen, self.done(), clause, _line_of_case()))
 
     def _expect_outcome(self, state: StateHandle, outcome: Outcome, what: str, clause: str | None) -> bool:
         right = state.outcome is outcome

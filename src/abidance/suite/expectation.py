@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from abidance.errors import AbidanceError
 
-__all__ = ["CaseEnded", "Finding", "Notebook", "Skipped", "Unmet", "Untested", "Violated", "shorten",
+__all__ = ["DONE_SHOWN", "CaseEnded", "Finding", "Notebook", "Skipped", "Unmet", "Untested", "Violated",
            "show_value"]
 
 DONE_SHOWN = 16
@@ -87,11 +87,3 @@ def show_value(value: object) -> str:
     if isinstance(value, tuple | list):
         return "(" + ", ".join(show_value(item) for item in value) + ")"
     return str(value)
-
-
-def shorten(done: list[str]) -> tuple[str, ...]:
-    """The last operations, with a line that says how many came before."""
-    if len(done) <= DONE_SHOWN:
-        return tuple(done)
-    left = len(done) - DONE_SHOWN
-    return (f"… {left} operations before …", *done[-DONE_SHOWN:])

@@ -19,6 +19,7 @@ _CMOS_INDEX, _CMOS_DATA = 0x70, 0x71
 _CMOS_FIXED = {0x0A: 0x26, 0x0C: 0x00, 0x0D: 0x80}
 _KEYBOARD, _SYSTEM, _RESET = 0x64, 0x92, 0xCF9
 _PULSE_RESET = 0xFE
+_NEVER = 1 << 62
 
 
 class Board:
@@ -33,6 +34,7 @@ class Board:
         self.bell = self.marker = False
         self.reset = 0
         self._doorbell = doorbell
+        self._edge = 0  # the tick before which the timer has nothing for the controllers
         self._index = 0
         self._cmos = bytearray(128)
         self._cmos[0x0B] = 0x02
@@ -41,9 +43,13 @@ class Board:
         """Let the timer reach `tick`; its edges go to IRQ 0."""
         if self.pit.advance(max(0, tick - self.pit.now)):
             self.pic.request(0)
+        edge = self.pit.ticks_to_edge()
+        self._edge = _NEVER if edge is None else self.pit.now + edge
 
     def read(self, port: int, size: int) -> int:
         """An `in`: wide ones are several bytes of successive ports."""
+        if size == 1:
+            return self._read(port)
         return sum(self._read(port + index & 0xFFFF) << 8 * index for index in range(size))
 
     def write(self, port: int, size: int, value: int) -> None:
@@ -52,9 +58,14 @@ class Board:
             self._write(port + index & 0xFFFF, value >> 8 * index & 0xFF)
 
     def _read(self, port: int) -> int:
-        if port in pic.PORTS or port in pit.PORTS:
+        if port in pic.PORTS:
+            now = self.now()
+            if now >= self._edge:
+                self.advance(now)
+            return self.pic.read(port)
+        if port in pit.PORTS:
             self.advance(self.now())
-            return self.pic.read(port) if port in pic.PORTS else self.pit.read(port)
+            return self.pit.read(port)
         if port == _CMOS_DATA:
             return _CMOS_FIXED.get(self._index, self._cmos[self._index])
         return 0 if port in {_KEYBOARD, _SYSTEM} else 0xFF
@@ -66,6 +77,7 @@ class Board:
                 self.pic.write(port, value)
             else:
                 self.pit.write(port, value)
+                self._edge = 0
             self.stop()
         elif port in {self._doorbell, self._doorbell + 1}:
             self.bell |= port == self._doorbell
@@ -94,6 +106,7 @@ class Board:
         pics, timer, self._index, cmos = snap
         self.pic.restore(pics)
         self.pit.restore(timer)
+        self._edge = 0
         self._cmos[:] = cmos
         self.bell = self.marker = False
         self.reset = 0

@@ -207,6 +207,8 @@ class PIC:
     def read(self, port: int) -> int:
         """Read a byte from one of `PORTS`."""
         chip, data = self._decode(port)
+        if not chip.poll:
+            return chip.read(data)  # changes nothing
         value = chip.read(data)
         self._cascade()
         return value
