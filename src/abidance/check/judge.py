@@ -15,7 +15,7 @@ from abidance.suite.load import Suite
 __all__ = ["judge", "mismatches", "not_there"]
 
 NO_CASE = "no case written"
-PERMISSION = "a permission: nothing an implementation does can violate it"
+PERMISSION = "permission: nothing to violate"
 
 
 def judge(bench: Bench, suite: Suite, selection: Selection, results: Iterable[CaseResult],

@@ -304,4 +304,4 @@ def set_mask_preserves_eax(g: VmiGuest, flag: str) -> None:
 
 
 untested("vmi.GetInterruptMask.other-bits",
-         reason="a permission: nothing an implementation does can violate it")
+         reason="permission: nothing to violate")

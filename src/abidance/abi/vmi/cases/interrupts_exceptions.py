@@ -305,4 +305,4 @@ def no_hidden_faults_after_a_change_of_directory(g: VmiGuest) -> None:
 
 
 untested("vmi.exceptions.eip-inside-calls",
-         reason="a permission: nothing an implementation does can violate it")
+         reason="permission: nothing to violate")

@@ -313,4 +313,4 @@ def user_cannot_popf(g: VmiGuest, value: int) -> None:
 
 
 untested("vmi.interrupts.register-may-differ", "vmi.interrupts.nmi-optional",
-         reason="a permission: nothing an implementation does can violate it")
+         reason="permission: nothing to violate")

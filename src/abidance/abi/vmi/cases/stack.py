@@ -168,4 +168,4 @@ def leaves_current_stack(g: VmiGuest) -> None:
 
 
 untested("vmi.UpdateKernelStack.may-be-empty", "vmi.UpdateKernelStack.may-be-queued",
-         reason="a permission: nothing an implementation does can violate it")
+         reason="permission: nothing to violate")

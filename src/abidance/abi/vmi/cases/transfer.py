@@ -311,4 +311,4 @@ def fault_at_site(g: VmiGuest, what: str) -> None:
 
 
 untested("vmi.IRET.may-keep-iopl", "vmi.IRET.virtual-8086-optional",
-         reason="a permission: nothing an implementation does can violate it")
+         reason="permission: nothing to violate")
