@@ -261,7 +261,7 @@ def _(hv: Hypervisor) -> None:
 
 
 @mutant("ROM-assumes-direct-map", violates="vmi.rom.in-place",
-        equivalent="the test kernel's direct map is at C0000000h too; telling them apart needs a kernel elsewhere")
+        equivalent="the test kernel's direct map is at C0000000h too; telling needs another one")
 def _(hv: Hypervisor) -> None:
     """Relocations are computed for a guest that maps physical memory at C0000000h, as Linux does."""
     # leal image - here(%ecx,%eax), %eax (7 bytes) becomes addl $imm32, %eax (5) and two nops.
