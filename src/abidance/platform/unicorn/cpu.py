@@ -61,6 +61,9 @@ class Exit(Enum):
     SYSENTER = "sysenter"
 
 
+_EVENT = Exit.EVENT
+
+
 class Cpu(Access):
     """One CPU in 32-bit protected mode, at CPL 0, without paging, as a boot loader leaves it.
 
@@ -96,9 +99,9 @@ class Cpu(Access):
         self._running = True
         status = engine.run(limit)
         self._running = False
-        started = engine.started
+        started = engine.counter.value
         engine.save()
-        self.cpl = engine.cpl
+        self.cpl = engine.level.value & 3
         failure = self.instructions.failure
         if failure is not None:
             self.instructions.failure = None
@@ -107,11 +110,11 @@ class Cpu(Access):
             raise GuestCrashed(f"no memory or no instruction at {self.regs[CS]:#x}:{self.regs[EIP]:#x} "
                                f"(Unicorn error {status})")
         if engine.vector >= 0:
-            self.software = engine.software and engine.vector != 6
+            self.software = software = engine.software and engine.vector != 6
             # An exception did not complete its instruction; an int did. An instruction that could not
             # even be fetched was never counted as begun.
-            self.executed += started if self.software or self._unfetched() else started - 1
-            return Exit.EVENT
+            self.executed += started if software or self._unfetched() else started - 1
+            return _EVENT
         if self._stopping:
             # The counter may have seen the next instruction, too, before the stop took hold.
             self.executed += self._stopped_at

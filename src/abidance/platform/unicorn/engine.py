@@ -18,6 +18,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from unicorn import unicorn_const, x86_const
@@ -57,6 +58,8 @@ _GENERAL = 10
 _LIB = ctypes.CDLL(uclib._name)
 _LIB.uc_emu_start.argtypes = [
     ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_size_t]
+# For calls that are over at once: letting other threads run meanwhile costs more than they do.
+_BRIEF = ctypes.PyDLL(uclib._name)
 
 
 class Registers:
@@ -69,16 +72,12 @@ class Registers:
         self._ids = (ctypes.c_int * count)(*ids)
         base = ctypes.addressof(self.values)
         self._pointers = (ctypes.c_void_p * count)(*(base + 8 * i for i in range(count)))
-        self._arguments = (handle, ctypes.cast(self._ids, ctypes.c_void_p),
-                           ctypes.cast(self._pointers, ctypes.c_void_p), ctypes.c_int(count))
-
-    def read(self) -> None:
+        arguments = (handle, ctypes.cast(self._ids, ctypes.c_void_p),
+                     ctypes.cast(self._pointers, ctypes.c_void_p), ctypes.c_int(count))
+        self.read: Callable[[], int] = partial(_BRIEF.uc_reg_read_batch, *arguments)
         """Fetch all."""
-        _LIB.uc_reg_read_batch(*self._arguments)
-
-    def write(self) -> int:
+        self.write: Callable[[], int] = partial(_BRIEF.uc_reg_write_batch, *arguments)
         """Store all; 0, or Unicorn's error number."""
-        return int(_LIB.uc_reg_write_batch(*self._arguments))
 
 
 @dataclass(frozen=True)
@@ -113,12 +112,22 @@ class Engine:
         self.handle = ctypes.c_void_p(ctypes.cast(self.uc._uch, ctypes.c_void_p).value)
         self.all = Registers(self.handle, _IDS)
         self.values = self.all.values
+        self._fetch = self.all.read
         self._general = Registers(self.handle, _IDS[:_GENERAL], self.values)
         self.stack_and_code = Registers(self.handle, [_IDS[SS], _IDS[CS]])
         self._context = self.uc.context_save()
         self._saved = ctypes.c_void_p(ctypes.cast(self._context.context, ctypes.c_void_p).value)
         self._kept: list[Any] = []
         self.vector = -1
+        self.stop: Callable[[], int] = partial(_BRIEF.uc_emu_stop, self.handle)
+        """From a hook: stop after the current instruction."""
+        self.commit: Callable[[], int] = self._general.write
+        """Write the first ten registers back; `run` does."""
+        self.save: Callable[[], int] = partial(_BRIEF.uc_context_save, self.handle, self._saved)
+        """Copy the CPU, for the properties below and for `load`."""
+        self.load: Callable[[], int] = partial(_BRIEF.uc_context_restore, self.handle, self._saved)
+        """Put the copy back, with what was changed in it."""
+        self._start: Callable[..., int] = partial(_LIB.uc_emu_start, self.handle)
         self.hook(unicorn_const.UC_HOOK_INTR, ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32,
                                                                 ctypes.c_void_p), self._interrupt)
         self.hook(unicorn_const.UC_HOOK_INSN_INVALID, ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p,
@@ -131,13 +140,13 @@ class Engine:
             self.adopt(layout)
 
     def adopt(self, layout: Layout) -> None:
-        """Use these offsets from now on."""
+        """Use these offsets from now on. The low bits of `level` are `cpl`; `counter` is `started`."""
         base = self._saved.value or 0
-        self._cpl = ctypes.c_uint8.from_address(base + layout.cpl)
+        self.level = ctypes.c_uint8.from_address(base + layout.cpl)
         self._error = ctypes.c_uint32.from_address(base + layout.error)
         self._software = ctypes.c_uint32.from_address(base + layout.software)
         self._old = ctypes.c_int32.from_address(base + layout.old)
-        self._counter = ctypes.c_uint64.from_address((self.handle.value or 0) + layout.counter)
+        self.counter = ctypes.c_uint64.from_address((self.handle.value or 0) + layout.counter)
 
     def hook(self, kind: int, prototype: Any, body: Callable[..., Any],
              instruction: int | None = None) -> None:
@@ -154,52 +163,36 @@ class Engine:
 
     def _interrupt(self, _uc: int, vector: int, _data: int) -> None:
         self.vector = vector
-        _LIB.uc_emu_stop(self.handle)
+        self.stop()
 
     def _invalid(self, _uc: int, _data: int) -> bool:
         self.vector = 6
-        _LIB.uc_emu_stop(self.handle)
+        self.stop()
         return True
-
-    def stop(self) -> None:
-        """From a hook: stop after the current instruction."""
-        _LIB.uc_emu_stop(self.handle)
 
     def run(self, limit: int) -> int:
         """Run at most `limit` (>= 1) instructions from the values; returns Unicorn's error number.
         Counting is always on, because turning it on or off throws away all translated code."""
         self.vector = -1
         self.commit()
-        status = _LIB.uc_emu_start(self.handle, self.values[EIP], 0, 0, limit)
-        self.all.read()
-        return int(status)
-
-    def commit(self) -> None:
-        """Write the first ten registers back; `run` does."""
-        self._general.write()
+        status = self._start(self.values[EIP], 0, 0, limit)
+        self._fetch()
+        return status
 
     @property
     def started(self) -> int:
         """Instructions begun in this run (one more than the limit when the limit ended it)."""
-        return int(self._counter.value)
-
-    def save(self) -> None:
-        """Copy the CPU, for the properties below and for `load`."""
-        _LIB.uc_context_save(self.handle, self._saved)
-
-    def load(self) -> None:
-        """Put the copy back, with what was changed in it."""
-        _LIB.uc_context_restore(self.handle, self._saved)
+        return self.counter.value
 
     @property
     def cpl(self) -> int:
         """The privilege level in the saved copy."""
-        return self._cpl.value & 3
+        return self.level.value & 3
 
     @property
     def error(self) -> int:
         """The error code of the last exception, in the saved copy."""
-        return int(self._error.value)
+        return self._error.value
 
     @property
     def software(self) -> bool:
@@ -210,7 +203,7 @@ class Engine:
         """Make the CPU one that stands at `cpl` and has no exception in flight; CS and SS are to be
         written afterwards, the general registers by the next run."""
         self.save()
-        self._cpl.value = self._cpl.value & 0xFC | cpl
+        self.level.value = self.level.value & 0xFC | cpl
         self._old.value = -1
         self.load()
 

@@ -127,7 +127,7 @@ class PcModel:
     def _open(self) -> bool:
         """Whether the CPU takes an interrupt here: IF set, and not right behind sti or mov to SS. The
         byte that holds the ring holds that in bit 3 (QEMU's HF_INHIBIT_IRQ)."""
-        return bool(self._cpu.regs[EFLAGS] & IF) and not self._cpu.engine._cpl.value & _INHIBITED
+        return bool(self._cpu.regs[EFLAGS] & IF) and not self._cpu.engine.level.value & _INHIBITED
 
     def _creep(self, limit: int) -> Exit:
         """One by one while an interrupt waits: nothing but this sees the flag go on."""

@@ -38,6 +38,7 @@ __all__ = ["TRAP_COST", "Hypervisor"]
 TRAP_COST = 50
 """Virtual time that a call costs beyond its instructions."""
 
+_EVENT, _STOPPED = Exit.EVENT, Exit.STOPPED  # the members of an Enum are slow to reach
 _NATIVE_SLICE = 256
 _APPROACH = 200
 _HOLE, _ROM, _HIGH = 0xA0000, 0xC0000, 0x100000
@@ -125,7 +126,7 @@ class Hypervisor:
             limit = min(until, time.next) - now
             if vcpu.halted:
                 time.skip(limit)
-            elif self._step(vcpu, limit) is Exit.STOPPED and self._attend(vcpu):
+            elif self._step(vcpu, limit) is _STOPPED and self._attend(vcpu):
                 return Stop.DOORBELL
         return Stop.BUDGET
 
@@ -158,7 +159,7 @@ class Hypervisor:
         reason = vcpu.cpu.run(limit)
         if vcpu.active and vcpu.cpu.cpl == 0:
             raise GuestCrashed(f"the guest reached CPL 0 at {vcpu.cpu.regs[EIP]:#x}")
-        if reason is Exit.EVENT:
+        if reason is _EVENT:
             if vcpu.cpu.software:
                 self._software(vcpu)
             else:
@@ -178,10 +179,17 @@ class Hypervisor:
             cpu.reflect()
             return
         self.time.charge(TRAP_COST)
-        if number == INIT:
+        call = self.calls.get(number)
+        if call is not None:
+            try:
+                call(vcpu)
+            except Fault as fault:
+                cpu.regs[EIP] -= _TRAP_LENGTH
+                vcpu.deliver(fault)
+        elif number == INIT:
             self.initialise(vcpu)
         elif number != SERVE:
-            self._call(vcpu, number)
+            cpu.reflect()
 
     def _stub(self, vcpu: VirtualCpu) -> int | None:
         try:
@@ -190,17 +198,6 @@ class Hypervisor:
         except Fault:
             return None
         return self.image.sites.get(physical + 1)
-
-    def _call(self, vcpu: VirtualCpu, number: int) -> None:
-        call = self.calls.get(number)
-        if call is None:
-            vcpu.cpu.reflect()
-            return
-        try:
-            call(vcpu)
-        except Fault as fault:
-            vcpu.cpu.regs[EIP] -= _TRAP_LENGTH
-            vcpu.deliver(fault)
 
     def exception(self, vcpu: VirtualCpu) -> None:
         """Hide it, emulate it, or let the guest have it."""
