@@ -362,3 +362,28 @@ def test_two_cpus_share_memory_and_change_each_others_code(lab):
     assert second.run(10) is Exit.HALT
     assert (second.regs[EBX], lab.ram.words[0x32000 >> 2]) == (0x77, 0x77)
     assert first.regs[EBX] == 1
+
+
+@pytest.mark.parametrize(("text", "limit"), [
+    ("nop; nop; nop; nop; hlt", 3), ("nop; hlt", 100),
+    ("mov $5,%ecx; mov $0x30000,%edi; rep stosb; hlt", 100),
+    ("nop; int $0x42; hlt", 100), ("nop; mov 0x300000,%eax; hlt", 100), ("nop; ud2", 100), ("sysenter", 100),
+    ("nop; in $0x21,%al; nop; hlt", 100), ("mov $7,%al; out %al,$0x20; nop; hlt", 100)])
+def test_creeping_does_what_running_does(lab, text, limit):
+    creeping, running = lab, type(lab)()
+    for one in (creeping, running):
+        one.on_write = lambda port, cpu=one.cpu: cpu.stop()
+        one.start(0, text, flags=2)
+    before = creeping.cpu.executed, running.cpu.executed
+    assert creeping.cpu.creep(limit) is running.cpu.run(limit)
+    assert creeping.cpu.executed - before[0] == running.cpu.executed - before[1]
+    assert (list(creeping.cpu.regs), creeping.cpu.vector) == (list(running.cpu.regs), running.cpu.vector)
+
+
+@pytest.mark.parametrize("text", ["nop; sti; nop; hlt", "nop; push $0x202; popf; nop; hlt"])
+def test_creeping_stops_behind_the_instruction_that_sets_the_interrupt_flag(lab, text):
+    lab.start(0, text, flags=2)
+    before = lab.cpu.executed
+    assert lab.cpu.creep(100) is Exit.LIMIT
+    assert lab.cpu.executed - before == text.count(";") - 1
+    assert lab.ram.read(lab.cpu.regs[EIP], 2) == b"\x90\xF4"

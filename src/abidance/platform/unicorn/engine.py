@@ -112,7 +112,9 @@ class Engine:
         self.handle = ctypes.c_void_p(ctypes.cast(self.uc._uch, ctypes.c_void_p).value)
         self.all = Registers(self.handle, _IDS)
         self.values = self.all.values
-        self._fetch = self.all.read
+        self.fetch = self.all.read
+        two = (ctypes.c_uint64 * 2).from_buffer(self.values, 8 * EIP)
+        self._fetch_two = Registers(self.handle, _IDS[EIP:EFLAGS + 1], two).read
         self._general = Registers(self.handle, _IDS[:_GENERAL], self.values)
         self.stack_and_code = Registers(self.handle, [_IDS[SS], _IDS[CS]])
         self._context = self.uc.context_save()
@@ -176,7 +178,15 @@ class Engine:
         self.vector = -1
         self.commit()
         status = self._start(self.values[EIP], 0, 0, limit)
-        self._fetch()
+        self.fetch()
+        return status
+
+    def step(self) -> int:
+        """Run one instruction from where the CPU is, and fetch EIP and EFLAGS alone: `commit` before the
+        first of several, `fetch` after the last."""
+        self.vector = -1
+        status = self._start(self.values[EIP], 0, 0, 1)
+        self._fetch_two()
         return status
 
     @property

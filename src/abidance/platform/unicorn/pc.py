@@ -7,7 +7,7 @@ from C0000h on in steps of 2 KiB, where they are read-only; their 16-bit entry i
 
 Time is virtual: `TICK` instructions are one tick of the timer, and a halted CPU skips to the next
 edge. Interrupts arrive between two instructions, never in the shadow of sti. While one waits for
-the flag, the CPU goes one instruction at a time: about 80 000 a second instead of 20 million.
+the flag, the CPU goes one instruction at a time: about 400 000 a second instead of 20 million.
 
     0h..9FFFFh  RAM     A0000h..BFFFFh  nothing     C0000h..FFFFFh  ROM     100000h..  RAM
 """
@@ -116,7 +116,7 @@ class PcModel:
         if self._halted:
             self._skipped += limit
             return False
-        exit_ = cpu.run(limit) if board.pic.pending() is None else self._creep(limit)
+        exit_ = cpu.run(limit) if board.pic.pending() is None else cpu.creep(limit)
         if exit_ is Exit.EVENT:
             cpu.reflect()
         elif exit_ is Exit.SYSENTER:
@@ -128,17 +128,6 @@ class PcModel:
         """Whether the CPU takes an interrupt here: IF set, and not right behind sti or mov to SS. The
         byte that holds the ring holds that in bit 3 (QEMU's HF_INHIBIT_IRQ)."""
         return bool(self._cpu.regs[EFLAGS] & IF) and not self._cpu.engine.level.value & _INHIBITED
-
-    def _creep(self, limit: int) -> Exit:
-        """One by one while an interrupt waits: nothing but this sees the flag go on."""
-        cpu = self._cpu
-        run, regs = cpu.run, cpu.regs
-        exit_ = Exit.LIMIT
-        for _ in range(limit):
-            exit_ = run(1)
-            if exit_ is not Exit.LIMIT or regs[EFLAGS] & IF:
-                break
-        return exit_
 
     def _limit(self, left: int) -> int:
         """How far to run at most: to the next edge of the timer, or the injected one."""
