@@ -36,6 +36,10 @@ def _native(platform: str, mutant: Mutant | None) -> Machine:
     return _machine(platform, _rom("native.rom", mutant), PC_MODEL)
 
 
+def _native_call(platform: str, mutant: Mutant | None) -> Machine:
+    return _machine(platform, _rom("native-call.rom", mutant), PC_MODEL)
+
+
 def _minimal(platform: str, mutant: Mutant | None) -> Machine:
     return _machine(platform, _rom("minimal.rom", mutant), PC_MODEL)
 
@@ -53,6 +57,8 @@ IMPLEMENTATIONS = (
                    PROFILES / "reference.yaml", ("unicorn",), _reference),
     Implementation("native", ABI, "an option ROM that runs native instructions at CPL 0",
                    PROFILES / "native.yaml", ("qemu", "unicorn"), _native),
+    Implementation("native-call", ABI, "the same, with IRET and SYSEXIT reached by a call, not by a jump",
+                   PROFILES / "native.yaml", ("qemu", "unicorn"), _native_call),
     Implementation("minimal", ABI, "an option ROM with IRET and SYSEXIT and nothing else",
                    PROFILES / "minimal.yaml", ("unicorn", "qemu"), _minimal),
 )
